@@ -1,0 +1,298 @@
+"""Labelled inputs: scikit-learn's digits (bundled, no download), MNIST idx files and N-MNIST recordings from a folder.
+
+MNIST and N-MNIST are under ShareAlike licences, so neither is part of this package: the user names a folder.
+"""
+
+import gzip
+import math
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError
+
+__all__ = [
+    "DATASETS",
+    "Dataset",
+    "NMnist",
+    "Recording",
+    "load_dataset",
+    "load_digits_split",
+    "load_idx",
+    "load_mnist",
+    "read_nmnist",
+]
+
+DATASETS = ("digits", "mnist")
+DIGITS_TEST = 360
+IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+NMNIST_SIZE = 34  # pixels on a side
+EVENT_BYTES = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A labelled data set of values in [0, 1].
+
+    `train_x`, `test_x` are float32 [samples, inputs]; `train_y`, `test_y` int64 [samples] class numbers; `shape` is
+    the picture that the inputs were, row by row.
+    """
+
+    name: str
+    train_x: np.ndarray
+    train_y: np.ndarray
+    test_x: np.ndarray
+    test_y: np.ndarray
+    shape: tuple[int, ...]
+
+    @property
+    def classes(self) -> int:
+        """Number of classes: the largest label and one."""
+        return int(max(labels.max(initial=-1) for labels in (self.train_y, self.test_y))) + 1
+
+
+def load_digits_split(seed: int = 0) -> Dataset:
+    """The 1797 handwritten digits, 8 x 8, that come with scikit-learn: 1437 to train and 360 to test.
+
+    Values are pixel / 16. Sample i belongs to the test set where number i of the raw Philox stream with key `seed` is
+    among the 360 smallest; both sets keep the order of the original.
+
+    Source: UCI "Optical Recognition of Handwritten Digits" (Alpaydin, Kaynak 1998), CC BY 4.0.
+
+    Raises
+    ------
+    InputError
+        Where `seed` is not an integer from 0 to 2**64 - 1.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 1 << 64:
+        raise InputError(f"seed = {seed!r}: accepted is an integer from 0 to {(1 << 64) - 1}")
+    from sklearn.datasets import load_digits  # a second to import: only when asked for
+
+    pixels, labels = load_digits(return_X_y=True)
+    draw = np.random.Philox(key=int(seed)).random_raw(len(labels))
+    test = np.zeros(len(labels), bool)
+    test[np.argsort(draw, kind="stable")[:DIGITS_TEST]] = True
+    values, labels = (pixels / 16).astype(np.float32), labels.astype(np.int64)
+    return Dataset("digits", values[~test], labels[~test], values[test], labels[test], (8, 8))
+
+
+def load_idx(path: Path | str) -> np.ndarray:
+    """Read one idx file (the format of MNIST), plain or gzip, whatever its name.
+
+    Header: two zero bytes, type code, number of dimensions, then each dimension as a big-endian 32-bit integer.
+
+    Returns
+    -------
+    array of the stored type in native byte order, of the stored shape
+
+    Raises
+    ------
+    InputError
+        Where the file is missing, unreadable, truncated, too long or not idx.
+    """
+    path = Path(path)
+    data = _read(path, "an idx file, plain or gzip")
+    if data[:2] == b"\x1f\x8b":
+        try:
+            data = gzip.decompress(data)
+        except (OSError, EOFError, zlib.error) as error:
+            raise InputError(f"{path}: damaged gzip file ({error}); accepted is an idx file, plain or gzip") from error
+    if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in IDX_TYPES or data[3] == 0:
+        raise InputError(f"{path}: not an idx file, it starts with {data[:4].hex(' ') or 'nothing'}")
+    dimensions, dtype = data[3], np.dtype(IDX_TYPES[data[2]])
+    start = 4 + 4 * dimensions
+    shape = tuple(int.from_bytes(data[4 + 4 * i : 8 + 4 * i], "big") for i in range(dimensions))
+    expected = start + math.prod(shape) * dtype.itemsize
+    if len(data) != expected:
+        raise InputError(
+            f"{path}: {len(data)} bytes; its header says {expected} (shape {list(shape)}, type {dtype.name})"
+        )
+    return np.frombuffer(data, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
+
+
+def load_mnist(folder: Path | str, *, train: bool = True) -> Dataset:
+    """MNIST, or any set in its format, from its idx files in `folder`, plain or `.gz`. Values are pixel / 255.
+
+    The files are `t10k-images-idx3-ubyte`, `t10k-labels-idx1-ubyte`, and with `train` also `train-images-idx3-ubyte`
+    and `train-labels-idx1-ubyte`; a dot in place of the dash before `idx` is accepted. Without `train`, the training
+    half is empty.
+
+    Raises
+    ------
+    InputError
+        Where the folder or a file is missing or damaged, or where images and labels do not match.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: not a folder; accepted is the folder that holds t10k-images-idx3-ubyte (or .gz)")
+    test_x, test_y, shape = _load_pair(folder, "t10k")
+    if train:
+        train_x, train_y, train_shape = _load_pair(folder, "train")
+        if train_shape != shape:
+            raise InputError(
+                f"{folder}: training images of {_by(train_shape)} pixels, test images of {_by(shape)}; "
+                "accepted are equal sizes"
+            )
+    else:
+        train_x, train_y = test_x[:0], test_y[:0]
+    return Dataset("mnist", train_x, train_y, test_x, test_y, shape)
+
+
+def load_dataset(name: str, folder: Path | str | None = None, *, train: bool = True) -> Dataset:
+    """The data set called `name` ("digits", or "mnist" from `folder`).
+
+    Raises
+    ------
+    InputError
+        Where the name is unknown, or the folder is needed and missing.
+    """
+    if name == "digits":
+        return load_digits_split()
+    if name == "mnist":
+        if folder is None:
+            raise InputError("data set 'mnist' needs the folder of its idx files, which are not part of Spikeloom")
+        return load_mnist(folder, train=train)
+    raise InputError(f"data set {name!r}: accepted are {', '.join(DATASETS)}")
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """The events of one event-camera recording, in the order of the file.
+
+    `times_us` int64 [events] microseconds; `x`, `y` int64 [events] pixels; `polarity` int64 [events], 1 where the
+    pixel became brighter; `label` the class.
+    """
+
+    times_us: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    polarity: np.ndarray
+    label: int
+    size: int = NMNIST_SIZE
+
+    @property
+    def addresses(self) -> np.ndarray:
+        """Input address of each event, polarity * size**2 + y * size + x, int64 [events]."""
+        return (self.polarity * self.size + self.y) * self.size + self.x
+
+    @property
+    def inputs(self) -> int:
+        """Number of input addresses: two polarities of each pixel."""
+        return 2 * self.size**2
+
+
+@dataclass(frozen=True, eq=False)
+class NMnist:
+    """A folder of N-MNIST recordings; each is read when it is asked for.
+
+    `ids` and `labels` are int64 [recordings]. `nmnist[i]` reads recording number i, and iterating reads one after
+    the other.
+    """
+
+    folder: Path
+    ids: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> Recording:
+        return _read_recording(self.folder / f"{self.ids[index]}.bs2", int(self.labels[index]))
+
+    def __iter__(self) -> Iterator[Recording]:
+        for index in range(len(self)):
+            yield self[index]
+
+
+def read_nmnist(folder: Path | str) -> NMnist:
+    """Open a folder of N-MNIST recordings: `labels.txt` (lines "id class", # starts a comment) and `<id>.bs2` files.
+
+    A `.bs2` file holds 5 bytes per event, big-endian: x (8 bits), y (8 bits), polarity (1 bit), time in microseconds
+    (23 bits); 34 x 34 pixels.
+
+    Source: Orchard, Jayawant, Cohen, Thakor, "Converting Static Image Datasets to Spiking Neuromorphic Datasets Using
+    Saccades", Front. Neurosci. 9:437 (2015).
+
+    Raises
+    ------
+    InputError
+        Where the folder or a file is missing or damaged. A recording is read, and checked, when it is asked for.
+    """
+    folder = Path(folder)
+    path = folder / "labels.txt"
+    text = _read(path, "a list of 'id class' lines beside the .bs2 files").decode(errors="replace")
+    rows = []
+    for number, line in enumerate(text.splitlines(), 1):
+        fields = line.split("#")[0].split()
+        if not fields:
+            continue
+        if len(fields) != 2 or not all(field.isascii() and field.isdigit() for field in fields):
+            raise InputError(f"{path}: line {number}: {line.strip()!r}; accepted is 'id class', two integers")
+        rows.append([int(field) for field in fields])
+    if not rows:
+        raise InputError(f"{path}: no recordings; accepted are lines 'id class'")
+    table = np.array(rows, np.int64)
+    missing = [number for number in table[:, 0] if not (folder / f"{number}.bs2").is_file()]
+    if missing:
+        raise InputError(
+            f"{path}: {len(missing)} of {len(table)} recordings are not in the folder, first {missing[0]}.bs2"
+        )
+    return NMnist(folder, table[:, 0], table[:, 1])
+
+
+def _read_recording(path: Path, label: int) -> Recording:
+    """Decode one `.bs2` file."""
+    data = _read(path, "a recording of 5 bytes per event")
+    if not data or len(data) % EVENT_BYTES:
+        raise InputError(f"{path}: {len(data)} bytes; accepted is a positive multiple of {EVENT_BYTES}, 5 per event")
+    raw = np.frombuffer(data, np.uint8).reshape(-1, EVENT_BYTES).astype(np.int64)
+    x, y = raw[:, 0], raw[:, 1]
+    bad = (x >= NMNIST_SIZE) | (y >= NMNIST_SIZE)
+    if bad.any():
+        event = int(bad.argmax())
+        raise InputError(
+            f"{path}: event {event} at x = {x[event]}, y = {y[event]}; accepted are 0 to {NMNIST_SIZE - 1}"
+        )
+    times = ((raw[:, 2] & 0x7F) << 16) | (raw[:, 3] << 8) | raw[:, 4]
+    return Recording(times, x, y, raw[:, 2] >> 7, label)
+
+
+def _load_pair(folder: Path, half: str) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
+    """Values float32 [samples, inputs], labels int64 [samples] and picture shape of one half of an MNIST folder."""
+    image_path, label_path = _find(folder, f"{half}-images", "idx3"), _find(folder, f"{half}-labels", "idx1")
+    images, labels = load_idx(image_path), load_idx(label_path)
+    if images.ndim != 3 or images.dtype != np.uint8:
+        raise InputError(
+            f"{image_path}: shape {list(images.shape)} of {images.dtype}; accepted is [images, rows, columns] of uint8"
+        )
+    if labels.ndim != 1 or labels.dtype != np.uint8:
+        raise InputError(f"{label_path}: shape {list(labels.shape)} of {labels.dtype}; accepted is [images] of uint8")
+    if len(images) != len(labels):
+        raise InputError(f"{label_path}: {len(labels)} labels for {len(images)} images in {image_path.name}")
+    values = images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
+    return values, labels.astype(np.int64), images.shape[1:]
+
+
+def _find(folder: Path, stem: str, kind: str) -> Path:
+    """The idx file of this name in `folder`, in any of its usual spellings."""
+    for separator in "-.":
+        for suffix in ("", ".gz"):
+            path = folder / f"{stem}{separator}{kind}-ubyte{suffix}"
+            if path.is_file():
+                return path
+    raise InputError(f"{folder}: no {stem}-{kind}-ubyte, plain or .gz; accepted is a folder with the MNIST idx files")
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _read(path: Path, accepted: str) -> bytes:
+    """The bytes of a file, or InputError that says what should be there."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}; accepted is {accepted}") from error
