@@ -1,0 +1,1 @@
+"""Gateware that every core uses."""

@@ -1,0 +1,292 @@
+"""The configuration file: one frozen, validated object per TOML section. Pure Python: no HDL is imported here.
+
+`load_config` turns every mistake into one message `file: key: what was given; what is accepted; did you mean`.
+"""
+
+import dataclasses
+import difflib
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from .errors import InputError
+
+__all__ = [
+    "Config",
+    "CoreConfig",
+    "DataConfig",
+    "InputConfig",
+    "NetworkConfig",
+    "QuantiseConfig",
+    "SynthConfig",
+    "json_schema",
+    "load_config",
+    "parse_config",
+    "render_config",
+]
+
+SCHEMA = 1
+_STRICT = ConfigDict(extra="forbid", strict=True)
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+def _doc(text: str, **constraints: Any) -> Any:
+    """Field metadata: the text is both the comment of the written TOML and the description of the JSON schema."""
+    return Field(description=text, **constraints)
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class NetworkConfig:
+    """Where the trained network is and what NIR does not store."""
+
+    file: Annotated[str, _doc("NIR file, relative to this file; `zoo:NAME` is a network that comes with Spikeloom")]
+    dt: Annotated[float, _doc("time step of the trained network in seconds: NIR stores time constants only", gt=0)]
+    reset: Annotated[
+        Literal["zero", "subtract", "delayed_zero", "delayed_subtract"],
+        _doc("reset of the neurons, not stored by NIR: zero | subtract | delayed_zero | delayed_subtract (snnTorch)"),
+    ] = "zero"
+    state: Annotated[
+        Literal["clear", "keep"], _doc("membrane potentials at the end of an input: clear | keep")
+    ] = "clear"
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class QuantiseConfig:
+    """Number formats of the integer network."""
+
+    weight_bits: Annotated[int, _doc("bits of a stored weight, 2 to 16", ge=2, le=16)] = 8
+    potential_bits: Annotated[
+        Literal["auto"] | Annotated[int, Field(ge=2, le=32)],
+        _doc('bits of a stored membrane potential, 2 to 32, or "auto": the smallest that loses nothing on the data'),
+    ] = "auto"
+    leak: Annotated[
+        Literal["auto", "none", "linear", "shift", "shift2", "multiply"],
+        _doc("leak arithmetic: auto | none | linear | shift | shift2 (two shifts) | multiply"),
+    ] = "auto"
+    scale: Annotated[
+        Literal["max", "mse"], _doc("weight step: max (largest weight fits) | mse (clip for least squared error)")
+    ] = "max"
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class InputConfig:
+    """How values become spikes."""
+
+    coding: Annotated[
+        Literal["rate", "bernoulli", "latency", "current", "events"],
+        _doc("rate (evenly spaced) | bernoulli | latency (one spike) | current (direct) | events (recorded streams)"),
+    ] = "rate"
+    steps: Annotated[int, _doc("time steps of one input", ge=1, le=100_000)] = 25
+    max_rate: Annotated[float, _doc("spikes per step of the largest value, 0 to 1", gt=0, le=1)] = 1.0
+    seed: Annotated[int, _doc("seed of the bernoulli coding", ge=0)] = 0
+    step_us: Annotated[float, _doc("length of a step for recorded events, in microseconds", gt=0)] = 10_000.0
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class CoreConfig:
+    """The accelerator core."""
+
+    kind: Annotated[Literal["digital"], _doc("architecture: digital")] = "digital"
+    lanes: Annotated[
+        Literal["full"] | Positive | list[Literal["full"] | Positive],
+        _doc('neurons updated per cycle: 1 to the layer width, "full" = one lane per neuron; a list gives each layer its own'),
+    ] = "full"
+    weights: Annotated[
+        Literal["fixed", "loaded"], _doc("weights fixed at elaboration (smallest) or loaded at run time: fixed | loaded")
+    ] = "fixed"
+    parameters: Annotated[
+        Literal["fixed", "loaded"],
+        _doc("thresholds, resets, leaks and biases fixed at elaboration or loaded at run time: fixed | loaded"),
+    ] = "fixed"
+    queue_depth: Annotated[int, _doc("events that each layer's input queue holds, 2 to 4096", ge=2, le=4096)] = 2
+    spike_queue: Annotated[
+        int, _doc("groups of spikes held between neurons and serialiser when lanes do not cover the layer", ge=1, le=256)
+    ] = 4
+    decision: Annotated[
+        Literal["auto", "count", "first", "value", "none"],
+        _doc("decision unit: auto | count (most spikes) | first (first spike) | value (largest read-out) | none"),
+    ] = "auto"
+    readout: Annotated[
+        Literal["last", "tick"], _doc("when a read-out layer reports its potentials: last (end of input) | tick (every step)")
+    ] = "last"
+    probe: Annotated[bool, _doc("add a stream per layer that shows every membrane potential (for verification)")] = False
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class DataConfig:
+    """Labelled inputs for calibration, simulation and the report."""
+
+    set: Annotated[
+        Literal["none", "digits", "mnist", "nmnist", "npz"],
+        _doc("data set: none | digits (bundled with scikit-learn) | mnist | nmnist | npz (arrays x and y)"),
+    ] = "none"
+    path: Annotated[str, _doc("folder of the mnist / nmnist files, or the .npz file; relative to this file")] = ""
+    inputs: Annotated[int, _doc("how many test inputs simulate uses by default", ge=1)] = 100
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class SynthConfig:
+    """Synthesis targets."""
+
+    liberty: Annotated[str, _doc('cell library: "osu018" (the default one) or the path of a Liberty file')] = "osu018"
+    clock_mhz: Annotated[float, _doc("clock that synthesis aims at and power is reported for", gt=0, le=10_000)] = 100.0
+    memory_access_ns: Annotated[
+        float, _doc("access time assumed for memories without a Liberty model, in nanoseconds", ge=0)
+    ] = 1.0
+    fpga: Annotated[
+        list[Literal["ice40", "ecp5", "xc7"]], _doc("FPGA families whose resources are counted: ice40, ecp5, xc7")
+    ] = dataclasses.field(default_factory=lambda: ["ice40", "ecp5", "xc7"])
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class Config:
+    """A whole configuration file."""
+
+    schema: Annotated[Literal[1], _doc("version of this format")] = SCHEMA
+    name: Annotated[
+        str, _doc("name of the design: its folder below build/ and its Verilog module", pattern=r"^[a-z][a-z0-9_]{0,40}$")
+    ]
+    network: NetworkConfig
+    quantise: QuantiseConfig = dataclasses.field(default_factory=QuantiseConfig)
+    input: InputConfig = dataclasses.field(default_factory=InputConfig)
+    core: CoreConfig = dataclasses.field(default_factory=CoreConfig)
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    synth: SynthConfig = dataclasses.field(default_factory=SynthConfig)
+
+
+def load_config(path: Path | str) -> Config:
+    """Read and validate a TOML configuration.
+
+    Raises
+    ------
+    InputError
+        For a missing or damaged file and for every key or value that is not accepted, all of them at once.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; `spikeloom new NET.nir` writes a configuration") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as text: {error}") from error
+    return parse_config(text, origin=str(path))
+
+
+def parse_config(text: str, *, origin: str = "configuration") -> Config:
+    """Validate the TOML `text`; messages name `origin` as the file."""
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{origin}: not TOML: {error}") from error
+    schema = values.get("schema", SCHEMA)
+    if schema != SCHEMA:
+        raise InputError(f"{origin}: schema: {schema!r} was given; accepted is {SCHEMA}: this version reads no other")
+    try:
+        return TypeAdapter(Config).validate_json(json.dumps(values, default=str))
+    except ValidationError as error:
+        raise InputError("\n".join(_explain(origin, values, item) for item in _distinct(error))) from None
+
+
+def _distinct(error: ValidationError) -> list[dict]:
+    """One entry per key: a union reports each of its members."""
+    entries: dict[tuple, dict] = {}
+    for item in error.errors(include_url=False):
+        key = tuple(part for part in item["loc"] if not _is_member(part))
+        entries.setdefault(key, {**item, "loc": key})  # type: ignore[typeddict-item]
+    return list(entries.values())
+
+
+def _is_member(part: Any) -> bool:
+    return isinstance(part, str) and ("[" in part or part in ("int", "constrained-int"))
+
+
+def _explain(origin: str, values: dict, item: dict) -> str:
+    """`file: key: given; accepted; did you mean` of one mistake."""
+    location = item["loc"]
+    key = ".".join(str(part) for part in location)
+    known = _fields(location[:-1])
+    if item["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        close = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        return f"{origin}: {key}: unknown key; accepted are {', '.join(known)}{hint}"
+    text = _describe(location)
+    if item["type"] in ("missing", "missing_argument"):
+        return f"{origin}: {key}: missing; it says: {text}"
+    given = values
+    for part in location:
+        try:
+            given = given[part]
+        except (KeyError, IndexError, TypeError):
+            break
+    close = difflib.get_close_matches(given, _choices(text), n=1) if isinstance(given, str) else []
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return f"{origin}: {key}: {given!r} was given; accepted: {text}{hint}"
+
+
+def _choices(text: str) -> list[str]:
+    return [word.strip('",;:()') for word in text.replace("|", " ").split()]
+
+
+def _section(location: tuple) -> Any:
+    """The dataclass that holds the keys at `location`."""
+    kind: Any = Config
+    for part in location:
+        kind = next((f.type for f in dataclasses.fields(kind) if f.name == part), None)
+        if not dataclasses.is_dataclass(kind):
+            return None
+    return kind
+
+
+def _fields(location: tuple) -> list[str]:
+    kind = _section(location)
+    return [f.name for f in dataclasses.fields(kind)] if kind else []
+
+
+def _describe(location: tuple) -> str:
+    """The description of a key, or of the list that holds the item at `location`."""
+    while location:
+        kind = _section(location[:-1])
+        if kind is not None:
+            for item in dataclasses.fields(kind):
+                if item.name == location[-1]:
+                    return _text(item) or f"a section [{location[-1]}] with {', '.join(_fields(location))}"
+        location = location[:-1]
+    return "the keys of `spikeloom schema`"
+
+
+def _text(item: Any) -> str:
+    return next((m.description for m in getattr(item.type, "__metadata__", ()) if getattr(m, "description", None)), "")
+
+
+def json_schema() -> dict:
+    """The JSON schema of the configuration file."""
+    schema = TypeAdapter(Config).json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "Spikeloom configuration"}
+
+
+def render_config(config: Config) -> str:
+    """The TOML text of `config`, every key with its comment; `parse_config` reads it back unchanged."""
+    lines = ["# Spikeloom configuration. Paths are relative to this file."]
+    for item in dataclasses.fields(config):
+        value = getattr(config, item.name)
+        if not dataclasses.is_dataclass(value):
+            lines.append(f"{item.name} = {_toml(value)}  # {_text(item)}")
+            continue
+        summary = (type(value).__doc__ or "").strip().splitlines()[0]
+        lines += ["", f"[{item.name}]  # {summary}"]
+        for inner in dataclasses.fields(value):
+            lines += [f"# {_text(inner)}", f"{inner.name} = {_toml(getattr(value, inner.name))}"]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    """A TOML value; JSON strings, numbers, booleans and lists are written alike."""
+    if isinstance(value, float):
+        text = repr(value)
+        return text if any(c in text for c in ".en") else text + ".0"
+    return json.dumps(value)

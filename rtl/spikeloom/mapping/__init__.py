@@ -1,0 +1,1 @@
+"""Where it runs: the cost of a network on a core, before anything is simulated."""

@@ -1,0 +1,1 @@
+"""Simulators, cocotb benches and the batch runner for exported designs."""

@@ -1,0 +1,1 @@
+"""Synthesis, timing, power and reports of exported designs by open tools."""
