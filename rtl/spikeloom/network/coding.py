@@ -23,6 +23,7 @@ __all__ = [
     "bernoulli",
     "current",
     "encode",
+    "encode_spikes",
     "events_to_steps",
     "latency",
     "rate",
@@ -30,7 +31,7 @@ __all__ = [
 
 Coding = Literal["rate", "bernoulli", "latency", "current", "events"]
 CODINGS = ("rate", "bernoulli", "latency", "current", "events")
-MAX_STEPS = 65535
+MAX_STEPS = 100_000
 MAX_COUNT = 255  # spikes are stored as uint8
 FRACTION_BITS = 24  # of an input value in `current`: sums stay exact in double precision
 
@@ -63,8 +64,8 @@ class CodingOptions:
         Spikes per step of the value 1 (rate and bernoulli), in (0, 1].
     seed : int
         Key of the random stream (bernoulli).
-    step_us : int
-        Microseconds per step (events).
+    step_us : float
+        Microseconds per step (events), above 0.
     max_count : int
         Most spikes of one address in one step (events); more are dropped.
 
@@ -78,7 +79,7 @@ class CodingOptions:
     steps: int = 25
     max_rate: float = 1.0
     seed: int = 0
-    step_us: int = 1000
+    step_us: float = 10_000.0
     max_count: int = 1
 
     def __post_init__(self):
@@ -87,7 +88,7 @@ class CodingOptions:
         _check_steps(self.steps)
         _check_rate(self.max_rate)
         _check_seed(self.seed)
-        _check_integer("step_us", self.step_us, 1, 1 << 40)
+        _check_step_us(self.step_us)
         _check_integer("max_count", self.max_count, 1, MAX_COUNT)
 
 
@@ -112,7 +113,7 @@ def rate(values: np.ndarray, steps: int, max_rate: float = 1.0) -> np.ndarray:
     ----------
     values : float array [B, inputs], each in [0, 1]
     steps : int
-        T, 1 to 65535.
+        T, 1 to 100 000.
     max_rate : float
         Spikes per step of the value 1, in (0, 1].
 
@@ -150,7 +151,7 @@ def bernoulli(values: np.ndarray, steps: int, seed: int, max_rate: float = 1.0, 
     ----------
     values : float array [B, inputs], each in [0, 1]
     steps : int
-        T, 1 to 65535.
+        T, 1 to 100 000.
     seed : int
         0 to 2**64 - 1.
     max_rate : float
@@ -190,7 +191,7 @@ def latency(values: np.ndarray, steps: int) -> np.ndarray:
     ----------
     values : float array [B, inputs], each in [0, 1]
     steps : int
-        T, 1 to 65535.
+        T, 1 to 100 000.
 
     Returns
     -------
@@ -273,7 +274,7 @@ def events_to_steps(
     step_us : float
         Microseconds per step, above 0.
     steps : int
-        T, 1 to 65535.
+        T, 1 to 100 000.
     inputs : int
         Number of input addresses.
     count : bool
@@ -294,8 +295,7 @@ def events_to_steps(
     _check_steps(steps)
     _check_integer("inputs", inputs, 1, 1 << 31)
     _check_integer("max_count", max_count, 1, MAX_COUNT)
-    if not (isinstance(step_us, (int, float, np.number)) and np.isfinite(step_us) and step_us > 0):
-        raise InputError(f"step_us = {step_us!r}: accepted is a number of microseconds above 0")
+    _check_step_us(step_us)
     if times.ndim != 1 or times.shape != where.shape:
         raise InputError(
             f"events with times of shape {times.shape} and addresses of shape {where.shape}: "
@@ -350,48 +350,53 @@ def encode(
     InputError
         Where the inputs do not fit the layer or the options.
     """
-    if options.coding == "events":
-        return Encoded(_encode_events(options, values, layer), None)
-    array = _check_values(values)
-    if array.shape[1] != layer.fan_in:
-        raise InputError(
-            f"layer {layer.name!r}: inputs of {array.shape[1]} values; accepted are {layer.fan_in}, its fan-in"
-        )
-    if options.coding == "rate":
-        return Encoded(rate(array, options.steps, options.max_rate), None)
-    if options.coding == "bernoulli":
-        return Encoded(bernoulli(array, options.steps, options.seed, options.max_rate, first_index=first_index), None)
-    if options.coding == "latency":
-        return Encoded(latency(array, options.steps), None)
-    return Encoded(np.zeros((len(array), options.steps, layer.fan_in), np.uint8), current(array, layer))
-
-
-def _encode_events(options: CodingOptions, recordings, layer: IntegerLayer) -> np.ndarray:
-    """The spikes, uint8 [B, T, fan_in], of `coding = "events"`."""
-    if isinstance(recordings, np.ndarray) or not all(
-        hasattr(recording, "times_us") and hasattr(recording, "addresses") for recording in recordings
-    ):
-        raise InputError(
-            'coding = "events" was given values: accepted are recordings with times_us and addresses; '
-            "use rate, bernoulli, latency or current for values"
-        )
-    if options.max_count > layer.max_count:
+    if options.coding == "events" and options.max_count > layer.max_count:
         raise InputError(
             f"max_count = {options.max_count}: layer {layer.name!r} accepts up to {layer.max_count} spikes "
             "of one address in one step"
         )
-    spikes = np.zeros((len(recordings), options.steps, layer.fan_in), np.uint8)
-    for i, recording in enumerate(recordings):
-        spikes[i] = events_to_steps(
-            recording.times_us,
-            recording.addresses,
-            options.step_us,
-            options.steps,
-            layer.fan_in,
-            options.max_count > 1,
-            max_count=options.max_count,
-        )
-    return spikes
+    spikes = encode_spikes(options, values, layer.fan_in, first_index=first_index)
+    return Encoded(spikes, current(np.asarray(values), layer) if options.coding == "current" else None)
+
+
+def encode_spikes(
+    options: CodingOptions, values: np.ndarray | Sequence[EventRecording], inputs: int, *, first_index: int = 0
+) -> np.ndarray:
+    """The spikes of `encode`, uint8 [B, T, inputs], for which no layer is needed; all 0 for direct current.
+
+    Raises
+    ------
+    InputError
+        Where the inputs do not fit the network's `inputs` addresses or the options.
+    """
+    if options.coding == "events":
+        if isinstance(values, np.ndarray):
+            raise InputError(
+                'coding = "events" was given values: accepted are recordings with times_us and addresses; '
+                "use rate, bernoulli, latency or current for values"
+            )
+        spikes = np.zeros((len(values), options.steps, inputs), np.uint8)
+        for i, recording in enumerate(values):
+            spikes[i] = events_to_steps(
+                recording.times_us,
+                recording.addresses,
+                options.step_us,
+                options.steps,
+                inputs,
+                options.max_count > 1,
+                max_count=options.max_count,
+            )
+        return spikes
+    array = _check_values(values)
+    if array.shape[1] != inputs:
+        raise InputError(f"inputs of {array.shape[1]} values; accepted are {inputs}, the network's inputs")
+    if options.coding == "rate":
+        return rate(array, options.steps, options.max_rate)
+    if options.coding == "bernoulli":
+        return bernoulli(array, options.steps, options.seed, options.max_rate, first_index=first_index)
+    if options.coding == "latency":
+        return latency(array, options.steps)
+    return np.zeros((len(array), options.steps, inputs), np.uint8)
 
 
 def _check_values(values) -> np.ndarray:
@@ -427,3 +432,8 @@ def _check_integer(name: str, value: int, low: int, high: int):
 def _check_rate(max_rate: float):
     if isinstance(max_rate, bool) or not isinstance(max_rate, (int, float, np.number)) or not 0 < max_rate <= 1:
         raise InputError(f"max_rate = {max_rate!r}: accepted is a number above 0 and up to 1")
+
+
+def _check_step_us(step_us: float):
+    if isinstance(step_us, bool) or not isinstance(step_us, (int, float, np.number)) or not 0 < step_us < np.inf:
+        raise InputError(f"step_us = {step_us!r}: accepted is a number of microseconds above 0")

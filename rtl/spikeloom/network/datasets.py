@@ -5,6 +5,7 @@ MNIST and N-MNIST are under ShareAlike licences, so neither is part of this pack
 
 import gzip
 import math
+import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,10 +24,11 @@ __all__ = [
     "load_digits_split",
     "load_idx",
     "load_mnist",
+    "load_npz",
     "read_nmnist",
 ]
 
-DATASETS = ("digits", "mnist")
+DATASETS = ("digits", "mnist", "nmnist", "npz")
 DIGITS_TEST = 360
 IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 NMNIST_SIZE = 34  # pixels on a side
@@ -141,21 +143,81 @@ def load_mnist(folder: Path | str, *, train: bool = True) -> Dataset:
     return Dataset("mnist", train_x, train_y, test_x, test_y, shape)
 
 
-def load_dataset(name: str, folder: Path | str | None = None, *, train: bool = True) -> Dataset:
-    """The data set called `name` ("digits", or "mnist" from `folder`).
+def load_npz(path: Path | str) -> Dataset:
+    """A data set of the user's own: an .npz file with arrays `x` [samples, ...] in [0, 1] and `y` [samples] (classes).
+
+    `x` and `y` are the test half. The training half comes from `train_x` and `train_y` where the file has them, else
+    it is empty.
 
     Raises
     ------
     InputError
-        Where the name is unknown, or the folder is needed and missing.
+        Where the file is missing or damaged or an array does not fit.
+    """
+    path = Path(path)
+    accepted = "an .npz file with arrays x [samples, ...] in 0 to 1 and y [samples] of class numbers"
+    _read(path, accepted)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in ("x", "y", "train_x", "train_y") if key in file}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, TypeError) as error:
+        raise InputError(f"{path}: not a readable .npz file ({error}); accepted is {accepted}") from error
+    for key in ("x", "y"):
+        if key not in arrays:
+            raise InputError(f"{path}: no array {key}; accepted is {accepted}")
+    if ("train_x" in arrays) != ("train_y" in arrays):
+        raise InputError(f"{path}: one of train_x and train_y alone; accepted are both or none")
+    test_x, test_y, shape = _check_arrays(path, arrays["x"], arrays["y"], "")
+    train_x, train_y = test_x[:0], test_y[:0]
+    if "train_x" in arrays:
+        train_x, train_y, train_shape = _check_arrays(path, arrays["train_x"], arrays["train_y"], "train_")
+        if train_shape != shape:
+            raise InputError(
+                f"{path}: train_x of {_by(train_shape)} values, x of {_by(shape)}; accepted are equal sizes"
+            )
+    return Dataset(path.stem, train_x, train_y, test_x, test_y, shape)
+
+
+def _check_arrays(
+    path: Path, x: np.ndarray, y: np.ndarray, half: str
+) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
+    """Values float32 [samples, inputs], labels int64 [samples] and shape of one half of an .npz file."""
+    if x.ndim < 2 or x.dtype.kind not in "fiub":
+        raise InputError(
+            f"{path}: {half}x of shape {list(x.shape)} and type {x.dtype}; accepted are numbers [samples, ...]"
+        )
+    if y.ndim != 1 or len(y) != len(x) or y.dtype.kind not in "iu" or (y.size and y.min() < 0):
+        raise InputError(
+            f"{path}: {half}y of shape {list(y.shape)} and type {y.dtype}; "
+            f"accepted are {len(x)} class numbers from 0, one per sample of {half}x"
+        )
+    if x.size and not ((x >= 0) & (x <= 1)).all():
+        raise InputError(f"{path}: {half}x from {x.min()} to {x.max()}; accepted is 0 to 1")
+    return x.reshape(len(x), -1).astype(np.float32), y.astype(np.int64), x.shape[1:]
+
+
+def load_dataset(name: str, path: Path | str | None = None, *, train: bool = True) -> "Dataset | NMnist":
+    """The data set called `name`: "digits"; "mnist" or "nmnist" from the folder `path`; "npz" from the file `path`.
+
+    Without `train`, only the test half of MNIST is read.
+
+    Raises
+    ------
+    InputError
+        Where the name is unknown, or the path is needed and missing, or what it leads to is damaged.
     """
     if name == "digits":
         return load_digits_split()
+    if name not in DATASETS:
+        raise InputError(f"data set {name!r}: accepted are {', '.join(DATASETS)}")
+    if not path:
+        what = (
+            "the path of the .npz file" if name == "npz" else "the folder of its files, which are not part of Spikeloom"
+        )
+        raise InputError(f"data set {name!r} needs {what}")
     if name == "mnist":
-        if folder is None:
-            raise InputError("data set 'mnist' needs the folder of its idx files, which are not part of Spikeloom")
-        return load_mnist(folder, train=train)
-    raise InputError(f"data set {name!r}: accepted are {', '.join(DATASETS)}")
+        return load_mnist(path, train=train)
+    return load_npz(path) if name == "npz" else read_nmnist(path)
 
 
 @dataclass(frozen=True, eq=False)
