@@ -1,0 +1,848 @@
+"""From real numbers to integers: one weight step per layer, and everything else of the layer in that unit.
+
+A layer with weight step d (its "scale") gets::
+
+    w_int = clip(rint(w / d))        bias_int = rint(bias / d)          r_int = rint(theta / d), at least 1
+    theta_int = floor(theta / d) + 1 where the layer fires at u > theta, else ceil(theta / d), at least 1
+
+so an integer potential stands for v / d and the integer network fires exactly where an integer u, times d, passes the
+real threshold. Where weights, biases and thresholds are already multiples of one step, as after quantisation-aware
+training, nothing is rounded at all. Ratios closer than 1e-6 to an integer count as that integer: files often hold
+single precision.
+"""
+
+import dataclasses
+import difflib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import numpy as np
+
+from ..errors import InputError
+from .coding import CodingOptions, EventRecording, current, encode_spikes
+from .float_network import FloatLayer, FloatNetwork, simulate_float
+from .integer import IntegerLayer, IntegerNetwork, Leak, signed_bits
+from .reference import DecisionKind, Trace, simulate
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = [
+    "Calibration",
+    "LayerReport",
+    "LeakChoice",
+    "QuantisationReport",
+    "QuantiseOptions",
+    "calibrate",
+    "fit_leak",
+    "quantise",
+]
+
+LeakChoice = Literal["auto", "none", "linear", "shift", "shift2", "multiply"]
+LEAK_CHOICES = ("auto", "none", "linear", "shift", "shift2", "multiply")
+SCALES = ("max", "mse")
+SNAP = 1e-6  # relative; single precision has 6e-8 per operation
+GRID_TOLERANCE = 5e-7  # of the largest weight, where weights are tested for lying on a grid
+RATE_TOLERANCE = 0.1
+"""Largest relative error of 1 - decay that leak = "auto" accepts, on top of that of the decay itself."""
+MAX_SHIFT = 24
+MAX_FRACTION = 24
+WIDE_BITS = 38
+"""Potential width of the run that looks for the smallest lossless one: v * factor of a multiply leak fits 64 bits."""
+SATURATED_RATE = 0.95
+"""A layer counts as saturated where its neurons fire in at least this share of all steps, taken together."""
+PINNED_SHARE = 0.5
+"""... or where at least this share of its stored potentials lies at a limit of its width."""
+DEAD_ZONE_WARNING = 0.1  # of the threshold
+BLOCK_ELEMENTS = 1 << 23  # of recorded potentials at a time
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantiseOptions:
+    """Number formats. The first four may also be a mapping from layer name to value; other layers take the default.
+
+    Parameters
+    ----------
+    weight_bits : int
+        2 to 16. Weights lie in -2**(bits - 1) .. 2**(bits - 1) - 1.
+    potential_bits : int or "auto"
+        2 to 32. "auto": the smallest width that loses nothing on the calibration data after its extremes are
+        widened by `margin`, and that holds the threshold. Without calibration data: the smallest that holds the
+        threshold and one step in which every excitatory, or every inhibitory, input fires, and one bit more.
+    leak : str or Leak
+        "auto": the cheapest of one shift, two shifts and multiply whose decay is within `decay_tolerance` of the
+        wanted one, relative, and whose loss per step, 1 - decay, is within 10 %. "shift", "shift2", "multiply": the
+        nearest of that kind (multiply: with the fewest fraction bits that are within the same tolerances).
+        "linear": what the decay takes off half the threshold. "none". A `Leak` is taken as it is. Without a leak to
+        begin with (decay 1) every name gives none.
+    scale : str
+        "max": the largest weight becomes 2**(bits - 1) - 1, unless all weights are multiples of one step that the
+        width can hold: then that step (or the finest fraction of it that fits), so nothing is rounded. "mse": the
+        step with the least squared error, which clips large weights.
+    state : str
+        `clear` or `keep`: the potentials at the end of an input.
+    max_count : int
+        Most spikes of one input address in one step.
+    decay_tolerance : float
+        See `leak`; 0.01 is 1 %.
+    margin : float
+        See `potential_bits`; 0.25 widens the observed extremes by 25 %.
+    check : str
+        "refuse": a silent or saturated layer is an InputError; "report": it is a warning of the report.
+
+    Raises
+    ------
+    InputError
+        Where a value is outside what is accepted.
+    """
+
+    weight_bits: int | Mapping[str, int] = 8
+    potential_bits: int | Literal["auto"] | Mapping[str, int | Literal["auto"]] = "auto"
+    leak: LeakChoice | Leak | Mapping[str, LeakChoice | Leak] = "auto"
+    scale: Literal["max", "mse"] | Mapping[str, Literal["max", "mse"]] = "max"
+    state: Literal["clear", "keep"] = "clear"
+    max_count: int = 1
+    decay_tolerance: float = 0.01
+    margin: float = 0.25
+    check: Literal["refuse", "report"] = "refuse"
+
+    def __post_init__(self):
+        def each(key: str, accepted: str, good: Callable[[Any], bool]):
+            option = getattr(self, key)
+            for layer, value in option.items() if isinstance(option, Mapping) else [(None, option)]:
+                if not good(value):
+                    where = key if layer is None else f"{key} of layer {layer!r}"
+                    raise InputError(f"{where} = {value!r}: accepted is {accepted}")
+
+        each("weight_bits", "an integer from 2 to 16", lambda v: _is_int(v) and 2 <= v <= 16)
+        each(
+            "potential_bits",
+            '"auto" or an integer from 2 to 32',
+            lambda v: (_is_int(v) and 2 <= v <= 32) or (isinstance(v, str) and v == "auto"),
+        )
+        each("leak", f"one of {', '.join(LEAK_CHOICES)}", lambda v: isinstance(v, Leak) or v in LEAK_CHOICES)
+        each("scale", f"one of {', '.join(SCALES)}", lambda v: v in SCALES)
+        each("state", "one of clear, keep", lambda v: v in ("clear", "keep"))
+        each("max_count", "an integer from 1 to 255", lambda v: _is_int(v) and 1 <= v <= 255)
+        each("decay_tolerance", "a number from 0 to 1", lambda v: isinstance(v, (int, float)) and 0 <= v <= 1)
+        each("margin", "a number from 0 to 10", lambda v: isinstance(v, (int, float)) and 0 <= v <= 10)
+        each("check", "one of refuse, report", lambda v: v in ("refuse", "report"))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Calibration:
+    """Inputs that both networks are run on.
+
+    Parameters
+    ----------
+    spikes : uint8 array [B, T, inputs]
+        Coded inputs, B at least 1.
+    values : float array [B, inputs], optional
+        For direct current: what the first layer's weights multiply; `spikes` are then 0.
+    labels : int array [B], optional
+        Classes, for the accuracy.
+    decision : str, optional
+        count, first or value; by default value for a read-out, else count.
+
+    Raises
+    ------
+    InputError
+        Where the arrays do not fit each other.
+    """
+
+    spikes: np.ndarray
+    values: np.ndarray | None = None
+    labels: np.ndarray | None = None
+    decision: DecisionKind | None = None
+
+    def __post_init__(self):
+        shape = np.shape(self.spikes)
+        if len(shape) != 3 or 0 in shape:
+            raise InputError(
+                f"calibration spikes of shape {shape}: accepted is [samples, steps, inputs], none of them 0"
+            )
+        for what in ("values", "labels"):
+            array = getattr(self, what)
+            if array is not None and len(array) != shape[0]:
+                raise InputError(f"calibration {what} for {len(array)} samples: accepted are {shape[0]}, one per input")
+
+
+def calibrate(
+    options: CodingOptions,
+    values: np.ndarray | list[EventRecording],
+    inputs: int,
+    *,
+    labels: np.ndarray | None = None,
+    decision: DecisionKind | None = None,
+    first_index: int = 0,
+) -> Calibration:
+    """Calibration data from uncoded inputs: `values` float [B, inputs] in [0, 1], or recordings for `events`.
+
+    Raises
+    ------
+    InputError
+        Where the inputs do not fit the options or the network's `inputs` addresses.
+    """
+    return Calibration(
+        spikes=encode_spikes(options, values, inputs, first_index=first_index),
+        values=np.asarray(values, np.float64) if options.coding == "current" else None,
+        labels=labels,
+        decision=decision,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerReport:
+    """What quantisation did to one layer. Fields that need calibration data are None without it.
+
+    Attributes
+    ----------
+    scale : float
+        Weight step: the real value of the integer 1.
+    on_grid : bool
+        All weights were multiples of the step: none was rounded.
+    weight_error_rms, weight_error_max : float
+        Error of the weights, by the rms of the weights and by the largest weight.
+    clipped_weights : int
+        Weights beyond the range of the width.
+    bias_error_max : float
+        Largest error of a bias, by the threshold (by the largest bias for a read-out).
+    threshold, reset_amount : int or None
+        theta and, where the reset subtracts, r.
+    threshold_wanted : float or None
+        theta / scale, not rounded.
+    threshold_error : float or None
+        abs(rint(theta / scale) - theta / scale) by theta / scale: what rounding does to r.
+    leak : str
+        Kind and parameters.
+    decay_wanted, decay_got : float
+        Share of the potential left after a step (linear: at half the threshold).
+    decay_error : float
+        abs(got - wanted) / wanted; abs(got) where 0 is wanted.
+    dead_zone : (int, int)
+        First and last potential around 0 that the leak never changes: 0 .. 2**k - 1 for a shift by k.
+    dead_zone_share : float or None
+        Its longer side, by the threshold.
+    potential_low, potential_high : int or None
+        Extremes that the calibration data needs (up to the threshold where more makes no difference).
+    pinned_share : float or None
+        Share of the stored potentials at a limit of the width.
+    rate_before, rate_after : float or None
+        Spikes per neuron and step.
+    silent_before, silent_after : int or None
+        Neurons without any spike.
+    """
+
+    name: str
+    neurons: int
+    fan_in: int
+    weight_bits: int
+    potential_bits: int
+    scale: float
+    on_grid: bool
+    weight_error_rms: float
+    weight_error_max: float
+    clipped_weights: int
+    bias_error_max: float
+    threshold: int | None
+    threshold_wanted: float | None
+    threshold_error: float | None
+    reset_amount: int | None
+    leak: str
+    decay_wanted: float
+    decay_got: float
+    decay_error: float
+    dead_zone: tuple[int, int]
+    dead_zone_share: float | None
+    potential_low: int | None = None
+    potential_high: int | None = None
+    pinned_share: float | None = None
+    rate_before: float | None = None
+    rate_after: float | None = None
+    silent_before: int | None = None
+    silent_after: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantisationReport:
+    """What quantisation did to a network.
+
+    `accuracy_before`, `accuracy_after` need labels; `agreement` is the share of inputs on which both networks decide
+    alike; `samples` and `steps` are those of the calibration data (0 without). `warnings` are sentences for the user.
+    """
+
+    network: str
+    layers: tuple[LayerReport, ...]
+    samples: int = 0
+    steps: int = 0
+    accuracy_before: float | None = None
+    accuracy_after: float | None = None
+    agreement: float | None = None
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as values that `json` writes."""
+        report = dataclasses.asdict(self)
+        report["layers"] = [{**layer, "dead_zone": list(layer["dead_zone"])} for layer in report["layers"]]
+        report["warnings"] = list(self.warnings)
+        return report
+
+    def table(self) -> "Table":
+        """The report as a rich table, one column per layer."""
+        from rich.table import Table  # not for `--help`
+
+        footer = ""
+        if self.samples:
+            footer = f"on {self.samples} inputs of {self.steps} steps; same decision on {_percent(self.agreement)}"
+            if self.accuracy_after is not None:
+                before, after = _percent(self.accuracy_before), _percent(self.accuracy_after)
+                footer += f"; accuracy {before} before, {after} after"
+        table = Table(title=f"Quantisation of {self.network}", caption=footer or None)
+        table.add_column("")
+        for layer in self.layers:
+            table.add_column(layer.name, justify="right")
+
+        def row(title: str, text: Callable[[LayerReport], str]):
+            table.add_row(title, *(text(layer) for layer in self.layers))
+
+        row("fan-in x neurons", lambda x: f"{x.fan_in} x {x.neurons}")
+        row("weight bits", lambda x: str(x.weight_bits))
+        row("weight step", lambda x: f"{x.scale:.6g}")
+        row(
+            "weight error, rms / largest",
+            lambda x: "exact" if x.on_grid else f"{_percent(x.weight_error_rms)} / {_percent(x.weight_error_max)}",
+        )
+        row("clipped weights", lambda x: str(x.clipped_weights))
+        row("bias error, largest", lambda x: _percent(x.bias_error_max))
+        row("potential bits", lambda x: str(x.potential_bits))
+        row("threshold", lambda x: "read-out" if x.threshold is None else str(x.threshold))
+        row("reset subtracts", lambda x: "-" if x.reset_amount is None else str(x.reset_amount))
+        row("threshold error", lambda x: _percent(x.threshold_error))
+        row("leak", lambda x: x.leak)
+        row("decay, wanted / got", lambda x: f"{x.decay_wanted:.5f} / {x.decay_got:.5f}")
+        row("decay error", lambda x: _percent(x.decay_error))
+        row(
+            "never decay",
+            lambda x: (
+                "-"
+                if x.leak == "none" or x.dead_zone == (0, 0)
+                else f"{x.dead_zone[0]} .. {x.dead_zone[1]}"
+                + ("" if x.dead_zone_share is None else f" ({_percent(x.dead_zone_share)} of threshold)")
+            ),
+        )
+        if self.samples:
+            row("potentials needed", lambda x: f"{x.potential_low} .. {x.potential_high}")
+            row("potentials at a limit", lambda x: _percent(x.pinned_share))
+            row("firing rate, before / after", lambda x: f"{_percent(x.rate_before)} / {_percent(x.rate_after)}")
+            row(
+                "silent neurons, before / after",
+                lambda x: "-" if x.threshold is None else f"{x.silent_before} / {x.silent_after}",
+            )
+        return table
+
+
+def quantise(
+    network: FloatNetwork,
+    options: QuantiseOptions | None = None,
+    *,
+    calibration: Calibration | None = None,
+) -> tuple[IntegerNetwork, QuantisationReport]:
+    """Turn a trained network into an integer network, and say what that cost.
+
+    Parameters
+    ----------
+    network : FloatNetwork
+    options : QuantiseOptions, optional
+    calibration : Calibration, optional
+        Inputs that both networks run on: for the widths, the firing rates, the check for silent and saturated
+        layers, and with labels the accuracy.
+
+    Returns
+    -------
+    IntegerNetwork, QuantisationReport
+
+    Raises
+    ------
+    InputError
+        Where an option names a layer that does not exist, a width cannot hold the network, or a layer is silent or
+        saturated on the calibration data; the message names the layer.
+    """
+    options = options or QuantiseOptions()
+    _check_names(network, options)
+    if calibration is not None and calibration.spikes.shape[2] != network.inputs:
+        raise InputError(
+            f"calibration data for {calibration.spikes.shape[2]} inputs; accepted are {network.inputs}, the inputs "
+            f"of network {network.name!r}"
+        )
+    drafts = [
+        _draft(layer, options, options.max_count if index == 0 else 1) for index, layer in enumerate(network.layers)
+    ]
+    needs = [(_threshold_bits(layer), layer) for layer, _ in drafts]
+    for (layer, _), (need, _) in zip(drafts, needs, strict=True):
+        bits = _option(options.potential_bits, layer.name, "auto")
+        if not isinstance(bits, str) and bits < need:
+            raise InputError(
+                f"layer {layer.name!r}: potential_bits = {bits} cannot hold its threshold "
+                f'{max(layer.threshold or 0, layer.subtracts)}; accepted is {need} or more, or "auto"'
+            )
+
+    ranges: list[tuple[int, int] | None] = [None] * len(drafts)
+    if calibration is not None:
+        wide = _build(network, options, [layer for layer, _ in drafts])
+        measured = _measure(calibration, wide, None)
+        for index, ((layer, _), seen) in enumerate(zip(drafts, measured.layers, strict=True)):
+            if min(seen.low - layer.v_min, layer.v_max - seen.high) <= 0:
+                raise InputError(
+                    f"layer {layer.name!r}: its potentials pass {WIDE_BITS} bits on the calibration data; accepted "
+                    "are networks whose leak, reset or input length keep them smaller"
+                )
+            ranges[index] = (seen.low, seen.high)
+    final = []
+    for (layer, _), (need, _), seen in zip(drafts, needs, ranges, strict=True):
+        bits = _option(options.potential_bits, layer.name, "auto")
+        if isinstance(bits, str):
+            bits = max(need, _auto_bits(layer, seen, options.margin), 2)
+        final.append(dataclasses.replace(layer, potential_bits=bits))
+    integer = _build(network, options, final)
+
+    reports = [
+        dataclasses.replace(report, potential_bits=layer.potential_bits)
+        for layer, (_, report) in zip(final, drafts, strict=True)
+    ]
+    result = QuantisationReport(network=network.name, layers=tuple(reports))
+    degenerate: list[str] = []
+    if calibration is not None:
+        before, after = _measure(calibration, None, network, options.state), _measure(calibration, integer, None)
+        reports = [
+            dataclasses.replace(
+                report,
+                potential_low=seen[0] if seen else None,
+                potential_high=seen[1] if seen else None,
+                pinned_share=b.pinned,
+                rate_before=None if report.threshold is None else a.rate,
+                rate_after=None if report.threshold is None else b.rate,
+                silent_before=None if report.threshold is None else a.silent,
+                silent_after=None if report.threshold is None else b.silent,
+            )
+            for report, seen, a, b in zip(reports, ranges, before.layers, after.layers, strict=True)
+        ]
+        degenerate = [
+            text
+            for report, a, b in zip(reports, before.layers, after.layers, strict=True)
+            for text in _degenerate(report, a, b)
+        ]
+        if degenerate and options.check == "refuse":
+            raise InputError(degenerate[0])
+        labels = calibration.labels
+        result = dataclasses.replace(
+            result,
+            layers=tuple(reports),
+            samples=calibration.spikes.shape[0],
+            steps=calibration.spikes.shape[1],
+            agreement=float(np.mean(before.decisions == after.decisions)),
+            accuracy_before=None if labels is None else float(np.mean(before.decisions == labels)),
+            accuracy_after=None if labels is None else float(np.mean(after.decisions == labels)),
+        )
+    warnings = tuple(degenerate + [text for report in reports for text in _warnings(report, options)])
+    return integer, dataclasses.replace(result, warnings=warnings)
+
+
+def fit_leak(
+    choice: LeakChoice | Leak, decay: float, *, tolerance: float = 0.01, threshold: int | None = None, layer: str = ""
+) -> Leak:
+    """The integer leak that stands in for a decay per step; the choices are those of `QuantiseOptions.leak`.
+
+    Raises
+    ------
+    InputError
+        For "linear" without a threshold (a read-out), to which a loss per step could be matched.
+    """
+    if isinstance(choice, Leak):
+        return choice
+    if decay == 1 or choice == "none":
+        return Leak()
+    if choice == "linear":
+        if threshold is None:
+            raise InputError(
+                f"layer {layer!r}: leak = 'linear' for a read-out, which has no threshold to match it to; accepted "
+                "for it are auto, none, shift, shift2, multiply"
+            )
+        return Leak(kind="linear", amount=max(1, round((1 - decay) * threshold / 2)))
+
+    def error(leak: Leak) -> float:
+        return abs(_decay(leak, threshold) - decay)
+
+    # The relative errors of the decay and of the loss per step have the same numerator.
+    accepted = min(tolerance * decay, RATE_TOLERANCE * (1 - decay)) + 1e-12
+    one = min((Leak(kind="shift", shifts=(k,)) for k in range(1, MAX_SHIFT + 1)), key=error)
+    if choice == "shift" or (choice == "auto" and error(one) <= accepted):
+        return one
+    pairs = ((a, b) for a in range(1, MAX_SHIFT) for b in range(a + 1, MAX_SHIFT + 1))
+    two = min((Leak(kind="shift", shifts=pair) for pair in pairs), key=error)
+    if choice == "shift2" or (choice == "auto" and error(two) <= accepted):
+        return two
+    factors = [
+        Leak(kind="multiply", factor=round(decay * (1 << bits)), fraction_bits=bits)
+        for bits in range(1, MAX_FRACTION + 1)
+    ]
+    close = next((leak for leak in factors if error(leak) <= accepted), None)
+    if close is not None:
+        return close
+    # so close to 1 or 0 that nothing is within the tolerance
+    return min([*factors, Leak()] if choice == "auto" else factors, key=error)
+
+
+def _draft(layer: FloatLayer, options: QuantiseOptions, max_count: int) -> tuple[IntegerLayer, LayerReport]:
+    """A layer in integers, its potentials still wide, and the static part of its report."""
+    bits = _option(options.weight_bits, layer.name, 8)
+    scale, on_grid = _scale(layer, bits, _option(options.scale, layer.name, "max"))
+    low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
+    ideal = np.rint(layer.weights / scale)
+    weights = np.clip(ideal, low, high).astype(np.int64)
+    bias_ratio = layer.bias / scale
+    if np.abs(bias_ratio).max() >= 1 << (WIDE_BITS - 2):
+        raise InputError(
+            f"layer {layer.name!r}: a bias is {np.abs(bias_ratio).max():.3g} weight steps; accepted is below "
+            f"2**{WIDE_BITS - 2}: give it more even weights and biases"
+        )
+    bias = np.rint(bias_ratio).astype(np.int64)
+
+    threshold = reset_amount = wanted = None
+    if layer.threshold is not None:
+        wanted = _snap(layer.threshold / scale)
+        if wanted >= 1 << (WIDE_BITS - 2):
+            raise InputError(
+                f"layer {layer.name!r}: its threshold is {wanted:.3g} weight steps; accepted is below "
+                f"2**{WIDE_BITS - 2}: its weights are too small to reach it"
+            )
+        threshold = max(1, int(np.floor(wanted)) + 1 if layer.fires_above else int(np.ceil(wanted)))
+        if layer.reset.endswith("subtract"):
+            reset_amount = max(1, round(wanted))
+    leak = fit_leak(
+        _option(options.leak, layer.name, "auto"),
+        layer.decay,
+        tolerance=options.decay_tolerance,
+        threshold=threshold,
+        layer=layer.name,
+    )
+    draft = IntegerLayer(
+        name=layer.name,
+        weights=weights,
+        weight_bits=bits,
+        potential_bits=WIDE_BITS,
+        bias=bias,
+        leak=leak,
+        reset=layer.reset,
+        threshold=threshold,
+        reset_amount=None if reset_amount == threshold else reset_amount,
+        max_count=max_count,
+    )
+    error = weights * scale - layer.weights
+    largest = float(np.abs(layer.weights).max())
+    bias_unit = layer.threshold if layer.threshold is not None else float(np.abs(layer.bias).max())
+    got = _decay(leak, threshold)
+    zone = _dead_zone(leak)
+    return draft, LayerReport(
+        name=layer.name,
+        neurons=layer.neurons,
+        fan_in=layer.fan_in,
+        weight_bits=bits,
+        potential_bits=WIDE_BITS,
+        scale=scale,
+        on_grid=on_grid,
+        weight_error_rms=float(np.sqrt(np.mean(error**2) / np.mean(layer.weights**2))),
+        weight_error_max=float(np.abs(error).max() / largest),
+        clipped_weights=int(((ideal < low) | (ideal > high)).sum()),
+        bias_error_max=float(np.abs(bias * scale - layer.bias).max() / bias_unit) if bias_unit else 0.0,
+        threshold=threshold,
+        threshold_wanted=wanted,
+        threshold_error=None if wanted is None else abs(max(1, round(wanted)) - wanted) / wanted,
+        reset_amount=reset_amount,
+        leak=leak.describe(),
+        decay_wanted=layer.decay,
+        decay_got=got,
+        decay_error=abs(got - layer.decay) / (layer.decay or 1.0),
+        dead_zone=zone,
+        dead_zone_share=None if threshold is None else max(-zone[0], zone[1]) / threshold,
+    )
+
+
+def _scale(layer: FloatLayer, bits: int, kind: str) -> tuple[float, bool]:
+    """The weight step of a layer, and whether all its weights are multiples of it."""
+    limit = (1 << (bits - 1)) - 1
+    largest = float(np.abs(layer.weights).max())
+    if largest == 0:
+        raise InputError(f"layer {layer.name!r}: all its weights are 0; accepted is a trained layer")
+    step = _grid_step(layer.weights, limit)
+    if step is not None:
+        return step, True
+    step = largest / limit
+    if kind == "max":
+        return step, False
+    magnitudes = layer.weights.ravel()
+
+    def cost(candidate: float) -> float:
+        integers = np.clip(np.rint(magnitudes / candidate), -limit - 1, limit)
+        return float(((integers * candidate - magnitudes) ** 2).sum())
+
+    # The cost has many small local minima: a fixed scan, then a finer one around its best.
+    best = min((step * i / 100 for i in range(5, 101)), key=cost)
+    return min((best + step * i / 2000 for i in range(-20, 21)), key=cost), False
+
+
+def _grid_step(weights: np.ndarray, limit: int) -> float | None:
+    """The finest step within the width of which all weights are multiples, or None.
+
+    Looks for the smallest k such that every weight is a multiple of largest / k; the grid -2**(bits - 1) is allowed
+    where only a negative weight reaches it. Cost: O(2**bits) on a few weights, then O(weights) for each candidate.
+    """
+    largest = float(np.abs(weights).max())
+    shares = np.unique(np.abs(weights) / largest)
+    only_negative = weights.max() < largest * (1 - 0.5 / (limit + 1))
+    ks = np.arange(1, limit + (2 if only_negative else 1), dtype=np.float64)
+    probe = shares[:: max(1, len(shares) // 16)]
+
+    def fits(k: np.ndarray, values: np.ndarray) -> np.ndarray:
+        multiples = k[:, None] * values
+        return np.all(np.abs(multiples - np.rint(multiples)) <= GRID_TOLERANCE * k[:, None], axis=1)
+
+    for k in ks[fits(ks, probe)]:
+        if fits(np.array([k]), shares)[0]:
+            return largest / (int(k) * max(1, limit // int(k)))
+    return None
+
+
+def _decay(leak: Leak, threshold: int | None) -> float:
+    """Share of a large potential that a leak leaves per step (linear: of half the threshold)."""
+    if leak.kind == "shift":
+        return 1.0 - sum(2.0**-k for k in leak.shifts)
+    if leak.kind == "multiply":
+        return leak.factor / (1 << leak.fraction_bits)
+    if leak.kind == "linear":
+        return max(0.0, 1 - leak.amount / (threshold / 2)) if threshold else 0.0
+    return 1.0
+
+
+def _dead_zone(leak: Leak) -> tuple[int, int]:
+    """First and last potential of the run around 0 that the leak leaves as they are; (0, 0) for no leak.
+
+    A shift floors, so v >> k is 0 for 0 .. 2**k - 1 and at most -1 below 0. A multiplication floors too:
+    v m / 2**f rounds back down to v < 0 where abs(v) (2**f - m) < 2**f.
+    """
+    if leak.kind == "shift":
+        return 0, (1 << min(leak.shifts)) - 1
+    if leak.kind == "multiply" and leak.factor < 1 << leak.fraction_bits:
+        whole = 1 << leak.fraction_bits
+        return -((whole - 1) // (whole - leak.factor)), 0
+    return 0, 0
+
+
+def _threshold_bits(layer: IntegerLayer) -> int:
+    """Bits that hold the threshold and what a reset subtracts."""
+    return signed_bits(0, max(layer.threshold or 0, layer.subtracts))
+
+
+def _auto_bits(layer: IntegerLayer, seen: tuple[int, int] | None, margin: float) -> int:
+    """The width of `potential_bits = "auto"`, without the threshold."""
+    if seen is not None:
+        low, high = seen
+        widened = int(np.ceil(high * (1 + margin)))
+        # Where potentials above the threshold make no difference, the range ends there and needs no margin.
+        return signed_bits(int(np.floor(low * (1 + margin))), high if _bounded_above(layer) else widened)
+    negative = int(np.minimum(layer.weights, 0).sum(axis=1).min()) * layer.max_count + min(0, int(layer.bias.min()))
+    positive = int(np.maximum(layer.weights, 0).sum(axis=1).max()) * layer.max_count + max(0, int(layer.bias.max()))
+    return signed_bits(negative, positive) + 1
+
+
+def _bounded_above(layer: IntegerLayer) -> bool:
+    """Whether every potential from the threshold up means the same: a spike, and a reset to 0."""
+    return layer.threshold is not None and layer.reset in ("zero", "delayed_zero")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _LayerMeasure:
+    """Of one layer over the calibration data."""
+
+    rate: float
+    silent: int
+    low: int
+    high: int
+    pinned: float
+    moved: bool  # any potential that is not 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Measure:
+    layers: list[_LayerMeasure]
+    decisions: np.ndarray
+
+
+def _measure(
+    calibration: Calibration,
+    integer: IntegerNetwork | None,
+    real: FloatNetwork | None,
+    state: Literal["clear", "keep"] = "clear",
+) -> _Measure:
+    """Run one of the two networks on the calibration data, a block of inputs at a time."""
+    layers = (integer or real).layers  # type: ignore[union-attr]
+    samples, steps, _ = calibration.spikes.shape
+    spikes = [np.zeros(layer.neurons, np.int64) for layer in layers]
+    lows, highs, pinned, moved = [0] * len(layers), [0] * len(layers), [0] * len(layers), [False] * len(layers)
+    decisions = []
+    keep = (integer.state if integer is not None else state) == "keep"
+    for part in _blocks(samples, steps * sum(layer.neurons for layer in layers), keep):
+        trace = _run(calibration, part, integer, real, state)
+        decisions.append(trace.decision(calibration.decision))
+        assert trace.potentials is not None
+        for index, (layer, fired, v) in enumerate(zip(layers, trace.spikes, trace.potentials, strict=True)):
+            spikes[index] += fired.sum(axis=(0, 1), dtype=np.int64)
+            moved[index] |= bool(v.any())
+            if isinstance(layer, IntegerLayer):
+                low, high = int(v.min()), int(v.max())
+                if layer.reset == "subtract":  # the clamp acts before the reset
+                    high = int((v + np.int64(layer.subtracts) * fired).max())
+                if _bounded_above(layer):
+                    high = layer.threshold or 0
+                lows[index], highs[index] = min(lows[index], low), max(highs[index], high)
+                pinned[index] += int(((v == layer.v_min) | (v == layer.v_max)).sum())
+    total = samples * steps
+    return _Measure(
+        layers=[
+            _LayerMeasure(
+                rate=float(count.sum() / (total * len(count))),
+                silent=int((count == 0).sum()),
+                low=low,
+                high=high,
+                pinned=pins / (total * len(count)),
+                moved=move,
+            )
+            for count, low, high, pins, move in zip(spikes, lows, highs, pinned, moved, strict=True)
+        ],
+        decisions=np.concatenate(decisions),
+    )
+
+
+def _blocks(samples: int, elements: int, keep: bool) -> Iterator[slice]:
+    """Slices of the calibration inputs; one slice where the state is kept from input to input."""
+    block = samples if keep else max(1, BLOCK_ELEMENTS // max(1, elements))
+    for start in range(0, samples, block):
+        yield slice(start, start + block)
+
+
+def _run(
+    calibration: Calibration,
+    part: slice,
+    integer: IntegerNetwork | None,
+    real: FloatNetwork | None,
+    state: Literal["clear", "keep"],
+) -> Trace:
+    """Trace of one block of calibration inputs."""
+    spikes = calibration.spikes[part]
+    values = None if calibration.values is None else calibration.values[part]
+    if integer is not None:
+        direct = None if values is None else current(values, integer.layers[0])
+        return simulate(integer, spikes, current=direct, potentials=True)
+    assert real is not None
+    direct = None if values is None else np.asarray(values, np.float64) @ real.layers[0].weights.T
+    return simulate_float(real, spikes, current=direct, potentials=True, state=state)
+
+
+def _degenerate(report: LayerReport, before: _LayerMeasure, after: _LayerMeasure) -> list[str]:
+    """Sentences that say why a layer is silent or saturated, if it is."""
+    texts = []
+    where = f"layer {report.name!r}"
+    if report.threshold is None:
+        if not after.moved:
+            cause = "already before quantisation" if not before.moved else "since quantisation"
+            texts.append(
+                f"{where} is silent {cause}: its read-out stays 0 on all calibration data; accepted is a network "
+                "whose outputs move: use more weight_bits, or check dt, reset and the input coding"
+            )
+    elif after.silent == report.neurons:
+        if before.silent == report.neurons:
+            texts.append(
+                f"{where} is silent already before quantisation: none of its {report.neurons} neurons fires on the "
+                "calibration data; check dt, reset and the input coding"
+            )
+        else:
+            texts.append(
+                f"{where} has gone silent: {_percent(before.rate)} of its neuron steps had a spike before "
+                f"quantisation, none has now; accepted is a layer that fires: use more weight_bits or "
+                "potential_bits, or a leak nearer to the decay"
+            )
+    elif after.rate >= SATURATED_RATE:
+        cause = "is saturated already before quantisation" if before.rate >= SATURATED_RATE else "has saturated"
+        texts.append(
+            f"{where} {cause}: {_percent(after.rate)} of its neuron steps have a spike, {_percent(before.rate)} had "
+            f"one before quantisation; accepted is below {_percent(SATURATED_RATE)}: use more weight_bits or "
+            "potential_bits, or check dt, reset and the input coding"
+        )
+    if after.pinned >= PINNED_SHARE:
+        texts.append(
+            f"{where} has saturated: {_percent(after.pinned)} of its potentials lie at a limit of "
+            f"{report.potential_bits} bits; accepted is below {_percent(PINNED_SHARE)}: the calibration data needs "
+            f"{signed_bits(report.potential_low or 0, report.potential_high or 0)} bits"
+        )
+    return texts
+
+
+def _warnings(report: LayerReport, options: QuantiseOptions) -> list[str]:
+    """What the user should know about a layer that is not refused."""
+    texts = []
+    where = f"layer {report.name!r}"
+    if report.decay_error > options.decay_tolerance:
+        texts.append(
+            f"{where}: leak {report.leak} decays by {report.decay_got:.5f} per step, wanted is "
+            f"{report.decay_wanted:.5f} ({_percent(report.decay_error)} off)"
+        )
+    if report.dead_zone_share is not None and report.dead_zone_share >= DEAD_ZONE_WARNING:
+        texts.append(
+            f"{where}: potentials {report.dead_zone[0]} .. {report.dead_zone[1]} never decay with leak {report.leak}: "
+            f"{_percent(report.dead_zone_share)} of the threshold; more weight_bits make them a smaller share"
+        )
+    if report.threshold_error is not None and report.threshold_error > 0.05:
+        texts.append(
+            f"{where}: the threshold is {report.threshold_wanted:.3g} weight steps and is rounded by "
+            f"{_percent(report.threshold_error)}; more weight_bits make the steps finer"
+        )
+    return texts
+
+
+def _build(network: FloatNetwork, options: QuantiseOptions, layers: list[IntegerLayer]) -> IntegerNetwork:
+    return IntegerNetwork(name=network.name, layers=tuple(layers), state=options.state)
+
+
+def _check_names(network: FloatNetwork, options: QuantiseOptions):
+    """Refuse an option for a layer that the network does not have."""
+    names = [layer.name for layer in network.layers]
+    for key in ("weight_bits", "potential_bits", "leak", "scale"):
+        option = getattr(options, key)
+        for name in option if isinstance(option, Mapping) else ():
+            if name not in names:
+                close = difflib.get_close_matches(str(name), names, 1)
+                hint = f"; did you mean {close[0]!r}?" if close else ""
+                raise InputError(f"{key}: there is no layer {name!r}; accepted are {', '.join(names)}{hint}")
+
+
+def _option(option: T | Mapping[str, T], layer: str, default: T) -> T:
+    """The value of an option for one layer."""
+    if isinstance(option, Mapping):
+        return option.get(layer, default)  # type: ignore[return-value]
+    return option
+
+
+def _snap(value: float) -> float:
+    """`value`, or the integer that it is meant to be."""
+    nearest = float(np.rint(value))
+    return nearest if abs(value - nearest) <= SNAP * max(1.0, abs(value)) else float(value)
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.3g} %"
