@@ -1,0 +1,69 @@
+"""Prove the lower bounds of the dependencies: print them as exact constraints, or check that they are installed.
+
+    python scripts/lower_bounds.py > constraints.txt     # for `pip install --constraint`
+    python scripts/lower_bounds.py --check               # fails unless exactly these versions are installed
+
+Taken are the dependencies of the package and those of the development extra that the tests import; the other tools of
+the extra (linter, type checker, wheel builder) do not run on users' machines.
+"""
+
+import argparse
+import importlib.metadata
+import re
+import sys
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+
+PYPROJECT = Path(__file__).resolve().parent.parent / "pyproject.toml"
+TEST_EXTRAS = ("hypothesis", "pytest-timeout", "pytest-xdist")
+
+
+def lower_bound(requirement: str) -> tuple[str, str]:
+    """Return name and lowest allowed version of a requirement such as `numpy>=1.26,<3`.
+
+    Raises
+    ------
+    ValueError
+        If it has no lower bound, or a marker or an extra, which nothing here needs.
+    """
+    found = re.fullmatch(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*>=\s*([0-9][0-9A-Za-z.]*)\s*(,[^;\[]*)?", requirement.strip())
+    if found is None:
+        raise ValueError(f"pyproject.toml: {requirement!r} has no lower bound; accepted: NAME>=VERSION[,<VERSION]")
+    return found.group(1), found.group(2)
+
+
+def lower_bounds(pyproject: Path = PYPROJECT) -> dict[str, str]:
+    """Return the lowest allowed version of each dependency that the package or its tests import."""
+    project = tomllib.loads(pyproject.read_text())["project"]
+    bounds = dict(lower_bound(requirement) for requirement in project["dependencies"])
+    development = dict(lower_bound(requirement) for requirement in project["optional-dependencies"]["dev"])
+    return bounds | {name: development[name] for name in TEST_EXTRAS}
+
+
+def same_version(installed: str, bound: str) -> bool:
+    """Say whether two versions are equal, as 2.0 and 2.0.0 are."""
+
+    def without_zeros(version: str) -> str:
+        return re.sub(r"(\.0)+$", "", version)
+
+    return without_zeros(installed) == without_zeros(bound)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print or check the lower bounds; return the exit code."""
+    parser = argparse.ArgumentParser(description="Print the lower bounds of the dependencies, or check them.")
+    parser.add_argument("--check", action="store_true", help="fail unless exactly these versions are installed")
+    options = parser.parse_args(arguments)
+    wrong = 0
+    for name, bound in lower_bounds().items():
+        if not options.check:
+            print(f"{name}=={bound}")
+        elif not same_version(importlib.metadata.version(name), bound):
+            print(f"{name}: {importlib.metadata.version(name)} is installed, the lower bound is {bound}")
+            wrong += 1
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
