@@ -1,0 +1,144 @@
+"""Memories of an exported design, which stay memories in the ASIC flow: stubs, geometry, timing model, wrappers.
+
+An export instantiates `spikeloom_rom` and `spikeloom_sram_1r1w`, one file each. The flow replaces these files by empty
+stubs, counts the bits from the parameters of the instances, and gives each geometry a cell type of its own, because a
+Liberty file and a placer know no parameters.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+__all__ = ["MEMORY_MODULES", "Memory", "memory_liberty", "memory_stubs", "memory_wrappers"]
+
+_CONTROL = {
+    "spikeloom_rom": (("r_en", "bit"), ("r_addr", "address"), ("r_data", "width")),
+    "spikeloom_sram_1r1w": (
+        ("r_en", "bit"),
+        ("r_addr", "address"),
+        ("r_data", "width"),
+        ("w_en", "bit"),
+        ("w_addr", "address"),
+        ("w_data", "width"),
+    ),
+}
+MEMORY_MODULES = tuple(_CONTROL)
+"""Names of the Verilog modules that are memories."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """One memory of the design."""
+
+    instance: str
+    """Hierarchical name, such as `fc1.weights`."""
+    module: str
+    """One of `MEMORY_MODULES`."""
+    width: int
+    depth: int
+    address: int
+    image: str = ""
+    """Name of its $readmemh file; empty when its contents come at run time."""
+
+    @property
+    def bits(self) -> int:
+        """Storage, in bits."""
+        return self.width * self.depth
+
+    @property
+    def port_type(self) -> str:
+        """`rom` or `1r1w`."""
+        return self.module.removeprefix("spikeloom_").removeprefix("sram_")
+
+    @property
+    def cell(self) -> str:
+        """Name of the netlist cell type: one for each instance, because each has its own contents."""
+        return f"{self.module}_{self.depth}x{self.width}__" + re.sub(r"\W", "_", self.instance)
+
+    def pins(self) -> list[tuple[str, int | None]]:
+        """(pin, bits) without the clock; None for a pin that is no bus."""
+        size = {"address": self.address, "width": self.width}
+        return [(pin, size.get(kind)) for pin, kind in _CONTROL[self.module]]
+
+
+def memory_stubs() -> str:
+    """Verilog of the memory modules without contents: Yosys keeps their instances as black boxes."""
+    text = ""
+    for module, pins in _CONTROL.items():
+        ports = ["input clk"]
+        for pin, kind in pins:
+            size = {"address": "[ADDRESS-1:0] ", "width": "[WIDTH-1:0] "}.get(kind, "")
+            ports.append(f"{'output' if pin == 'r_data' else 'input'} {size}{pin}")
+        text += (
+            f"(* blackbox *)\nmodule {module} #(parameter WIDTH = 8, parameter DEPTH = 16, parameter ADDRESS = 4, "
+            f'parameter INIT_FILE = "") (\n    {", ".join(ports)});\nendmodule\n'
+        )
+    return text
+
+
+def memory_wrappers(memories: Iterable[Memory]) -> str:
+    """Verilog that gives each memory cell of a netlist its behaviour: an instance of the exported module."""
+    text = ""
+    for memory in memories:
+        ports = ["input wire clk"]
+        joined = [".clk(clk)"]
+        for pin, bits in memory.pins():
+            ports.append(f"{'output' if pin == 'r_data' else 'input'} wire {f'[{bits - 1}:0] ' if bits else ''}{pin}")
+            joined.append(f".{pin}({pin})")
+        text += (
+            f"module {memory.cell} ({', '.join(ports)});\n"
+            f"    {memory.module} #(.WIDTH({memory.width}), .DEPTH({memory.depth}), .ADDRESS({memory.address}), "
+            f'.INIT_FILE("{memory.image}")) contents ({", ".join(joined)});\nendmodule\n'
+        )
+    return text
+
+
+def memory_liberty(memories: Iterable[Memory], access_ns: float, setup_ns: float, *, timed: bool) -> str:
+    """Liberty of the memory cells: pins only, or with an assumed access and set-up time that no load changes.
+
+    The area is 0 because it is not known; pin capacitances are 0 for the same reason.
+    """
+    memories = list(memories)
+    sizes = sorted({bits for memory in memories for _, bits in memory.pins() if bits})
+    lines = [
+        "library (spikeloom_memories) {",
+        '  delay_model : table_lookup; time_unit : "1ns"; voltage_unit : "1V"; current_unit : "1mA";',
+        '  pulling_resistance_unit : "1kohm"; leakage_power_unit : "1nW"; capacitive_load_unit (1, pf);',
+        "  input_threshold_pct_rise : 50; input_threshold_pct_fall : 50;",
+        "  output_threshold_pct_rise : 50; output_threshold_pct_fall : 50;",
+        "  slew_lower_threshold_pct_rise : 20; slew_upper_threshold_pct_rise : 80;",
+        "  slew_lower_threshold_pct_fall : 20; slew_upper_threshold_pct_fall : 80;",
+    ]
+    lines += [
+        f"  type (bus{bits}) {{ base_type : array; data_type : bit; bit_width : {bits}; bit_from : {bits - 1}; "
+        "bit_to : 0; downto : true; }"
+        for bits in sizes
+    ]
+    for memory in memories:
+        lines.append(f"  cell ({memory.cell}) {{ area : 0; dont_touch : true; is_macro_cell : true;")
+        lines.append("    pin (clk) { direction : input; clock : true; capacitance : 0; }")
+        for pin, bits in memory.pins():
+            output = pin == "r_data"
+            arcs = ""
+            if timed and output:
+                tables = "".join(
+                    f'{table} (scalar) {{ values ("{value}"); }} '
+                    for table, value in (
+                        ("cell_rise", access_ns),
+                        ("cell_fall", access_ns),
+                        ("rise_transition", 0.1),
+                        ("fall_transition", 0.1),
+                    )
+                )
+                arcs = f"timing () {{ related_pin : clk; timing_type : rising_edge; {tables}}}"
+            elif timed:
+                tables = "".join(
+                    f'{edge}_constraint (scalar) {{ values ("{setup_ns}"); }} ' for edge in ("rise", "fall")
+                )
+                arcs = f"timing () {{ related_pin : clk; timing_type : setup_rising; {tables}}}"
+            lines.append(
+                f"    {f'bus ({pin}) {{ bus_type : bus{bits};' if bits else f'pin ({pin}) {{'} direction : {'output' if output else 'input'}; "
+                f"{'' if output else 'capacitance : 0; '}{arcs} }}"
+            )
+        lines.append("  }")
+    return "\n".join(lines) + "\n}\n"

@@ -1,0 +1,468 @@
+"""ASIC synthesis: an exported design becomes a netlist of library cells, its memories stay memories.
+
+Yosys runs in a process of its own, because an error of Yosys ends the process. The scripts that it runs are left in
+the work folder, so that a run can be repeated by hand with any Yosys.
+
+`python -m spikeloom_synth.yosys FILES... --top TOP` prints area, cells, memories and clock as JSON.
+"""
+
+import gzip
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from spikeloom.errors import InputError, SpikeloomError
+from spikeloom.tools import require_tool
+
+from .liberty import Library, load_libraries
+from .memories import MEMORY_MODULES, Memory, memory_stubs, memory_wrappers
+from .netlist import REGISTER, Netlist, load_netlist
+from .options import ADDERS, RECIPES, SynthOptions
+
+__all__ = [
+    "Coarse",
+    "Design",
+    "design_from_build",
+    "elaborate",
+    "liberty_files",
+    "map_to_cells",
+    "run_yosys",
+    "yosys_version",
+]
+
+Progress = Callable[[str], None]
+
+LOAD_INPUTS = 4
+"""Every output port is loaded with this many inputs of the driving buffer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Design:
+    """Verilog to synthesise."""
+
+    files: tuple[Path, ...]
+    top: str
+    folder: Path
+    """Where the images of the memories are."""
+
+
+def design_from_build(folder: Path) -> tuple[Design, dict]:
+    """The design of a build folder of `spikeloom elaborate`, and its manifest.
+
+    Raises
+    ------
+    InputError
+        If the folder holds no manifest, or one of another schema, or files are missing.
+    """
+    path = folder / "manifest.json"
+    try:
+        manifest = json.loads(path.read_text())
+        schema, top, files = manifest["schema"], manifest["top"], manifest["files"]
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read: {error.strerror}; give a folder made by `spikeloom elaborate`"
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not a manifest of `spikeloom elaborate` ({error})") from error
+    if schema != 1:
+        raise InputError(f"{path}: schema {schema!r} is not known; this version reads schema 1")
+    sources = sorted({folder / name for name in files if Path(name).parent.name == "rtl" and name.endswith(".v")})
+    missing = [str(each) for each in sources if not each.is_file()]
+    if missing or not sources:
+        raise InputError(f"{path}: {', '.join(missing) or 'no Verilog file'} is missing; elaborate again")
+    return Design(files=tuple(sources), top=top, folder=folder / "rtl"), manifest
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Running Yosys
+
+
+def yosys_version() -> str:
+    """Version of the Yosys in use."""
+    return require_tool("yosys").version
+
+
+def run_yosys(script: str, folder: Path, name: str, *, cwd: Path | None = None) -> str:
+    """Run a Yosys script and return its log; `folder/name.ys` and `folder/name.log` stay.
+
+    Raises
+    ------
+    ToolMissing
+        If pyosys is not installed.
+    SpikeloomError
+        If Yosys fails; the message has its error and the path of the log.
+    """
+    require_tool("yosys")
+    source, log = folder / f"{name}.ys", folder / f"{name}.log"
+    source.write_text(script)
+    scratch = folder / "tmp"  # abc works in TMPDIR: what it leaves behind goes away with the folder
+    scratch.mkdir(exist_ok=True)
+    command = "import sys; from pyosys import libyosys; libyosys.run_pass('script ' + sys.argv[1])"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-c", command, str(source.absolute())],
+            cwd=cwd or folder,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "TMPDIR": str(scratch.absolute())},
+            start_new_session=True,  # so that abc, its child, ends with it
+        )
+        try:
+            code = process.wait()
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+    text = log.read_text(errors="replace")
+    if code:
+        raise SpikeloomError(f"Yosys failed ({name}): {_excerpt(text, code)}\nlog: {log}")
+    return text
+
+
+def _excerpt(text: str, code: int) -> str:
+    """The lines of a log that say what went wrong."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    errors = [index for index, line in enumerate(lines) if "ERROR" in line or "rror:" in line]
+    if errors:
+        return "\n".join(lines[errors[0] : errors[0] + 4])
+    ending = f"ended by signal {-code}" if code < 0 else f"ended with code {code}"
+    return "\n".join([ending, *lines[-4:]])
+
+
+def _quoted(path: Path) -> str:
+    """`path` for a Yosys script: quoted, because folders may hold spaces."""
+    text = str(path)
+    if '"' in text or "\n" in text:
+        raise InputError(f"{text!r}: Yosys cannot read a path with quotation marks or line breaks")
+    return f'"{text}"'
+
+
+def liberty_files(options: SynthOptions, folder: Path) -> tuple[list[Library], list[Path]]:
+    """Read and check the Liberty files of the options; the second list is plain text for tools that cannot unzip.
+
+    Raises
+    ------
+    ToolMissing
+        If the default library is not installed.
+    InputError
+        If a file is missing, damaged, or holds no flip-flop.
+    """
+    given = (options.liberty,) if isinstance(options.liberty, str) else options.liberty
+    if not given:
+        raise InputError("liberty: no library given; accepted: osu018 or the path of a Liberty file")
+    paths = [require_tool("osu018").path if name == "osu018" else Path(name) for name in given]
+    libraries = load_libraries(paths)
+    plain = []
+    for path in paths:
+        data = path.read_bytes()
+        if data[:2] == b"\x1f\x8b":
+            plain.append(folder / path.name.removesuffix(".gz"))
+            plain[-1].write_bytes(gzip.decompress(data))
+        else:
+            plain.append(path.absolute())
+    return libraries, plain
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Coarse synthesis
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coarse:
+    """A flat design of word-level cells, before it is mapped to any library."""
+
+    top: str
+    path: Path
+    memories: tuple[Memory, ...]
+    register_memories: tuple[dict, ...]
+    """Memories small enough to become flip-flops: [{"instance", "bits"}]."""
+
+
+def elaborate(design: Design, options: SynthOptions, folder: Path) -> Coarse:
+    """Read the Verilog, flatten it and find its memories.
+
+    Raises
+    ------
+    InputError
+        If a source file mixes a memory module with others.
+    SpikeloomError
+        If Yosys refuses the Verilog, or if a memory would turn into more flip-flops than the options allow.
+    """
+    sources = []
+    for path in design.files:
+        modules = re.findall(r"^\s*module\s+([A-Za-z_]\w*)", path.read_text(errors="replace"), re.MULTILINE)
+        black = [name for name in modules if name in MEMORY_MODULES]
+        if black and len(black) != len(modules):
+            raise InputError(f"{path}: {black[0]} must be in a file of its own, so that a flow can leave it out")
+        if not black:
+            sources.append(path.absolute())
+    (folder / "memory_stubs.v").write_text(memory_stubs())
+    script = [
+        *(f"read_verilog {_quoted(path)}" for path in [(folder / "memory_stubs.v").absolute(), *sources]),
+        f"hierarchy -check -top {design.top}",
+        "proc",
+        # Names for reports: the wire that a register drives in its own module keeps this mark when it is flattened.
+        f"setattr -set {REGISTER} 1 t:$*dff* %co1:+[Q] w:* %i",
+        "flatten",
+        # Silicon has no initial values: the design must work from its reset alone.
+        "setattr -unset init w:*",
+        "synth -run coarse:fine",
+        "write_rtlil coarse.il",
+        "select t:$mem* " + " ".join(f"t:{name}" for name in MEMORY_MODULES),
+        "write_json -selected memories.json",
+    ]
+    run_yosys("\n".join(script) + "\n", folder, "elaborate", cwd=folder)
+    found = json.loads((folder / "memories.json").read_text())["modules"].get(design.top, {"cells": {}})
+    memories, registers = [], []
+    for name, cell in sorted(found["cells"].items()):
+        parameters = {
+            key: int(value, 2) if set(value) <= {"0", "1"} and len(value) >= 32 else value
+            for key, value in cell["parameters"].items()
+        }
+        if cell["type"] in MEMORY_MODULES:
+            memories.append(
+                Memory(
+                    instance=name,
+                    module=cell["type"],
+                    width=parameters.get("WIDTH", 8),
+                    depth=parameters.get("DEPTH", 16),
+                    address=parameters.get("ADDRESS", 4),
+                    image=str(parameters.get("INIT_FILE", "")),
+                )
+            )
+        else:
+            memory_id = str(cell["parameters"].get("MEMID", name)).lstrip("\\")
+            bits = parameters["WIDTH"] * parameters["SIZE"]
+            registers.append({"instance": memory_id, "bits": bits})
+    large = [each for each in registers if each["bits"] > options.register_memory_bits]
+    if large:
+        listed = ", ".join(f"{each['instance']} ({each['bits']} bits)" for each in large)
+        raise SpikeloomError(
+            f"{design.top}: would turn into flip-flops: {listed}; make each an instance of "
+            f"{' or '.join(MEMORY_MODULES)}, or allow it by register_memory_bits (now {options.register_memory_bits})"
+        )
+    return Coarse(
+        top=design.top,
+        path=folder / "coarse.il",
+        memories=tuple(memories),
+        register_memories=tuple(sorted(registers, key=lambda each: each["instance"])),
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Mapping
+
+_BEFORE = "strash\nifraig\nscorr\ndc2\ndch -f\n"
+_AFTER = "topo\nbuffer -c -N 16\nupsize -D {ps}\ndnsize -D {ps}\nstime -p\n"
+_ABC = {
+    # Measured on OSU018, see docs/synthesis.md: amap covers for area, map for delay with recovery, &nf for delay.
+    "area": _BEFORE + "amap -m\n" + _AFTER,
+    "balanced": _BEFORE + "map -B 0.9 -D {ps}\n" + _AFTER,
+    "speed": _BEFORE + "map -B 0.9 -D {ps}\n" + _AFTER,
+}
+_BEST_ADDERS = {"area": "ripple", "balanced": "ripple", "speed": "kogge-stone"}
+
+_RIPPLE = """
+(* techmap_celltype = "$lcu" *)
+module _70_spikeloom_ripple (P, G, CI, CO);
+    parameter WIDTH = 2;
+    input [WIDTH-1:0] P, G;
+    input CI;
+    output [WIDTH-1:0] CO;
+    wire [WIDTH:0] C;
+    assign C[0] = CI;
+    assign CO = C[WIDTH:1];
+    genvar i;
+    generate for (i = 0; i < WIDTH; i = i + 1) begin : bits assign C[i+1] = G[i] | P[i] & C[i]; end endgenerate
+endmodule
+"""
+
+_FULL_ADDER = """
+(* techmap_celltype = "$alu" *)
+module _70_spikeloom_full_adder (A, B, CI, BI, X, Y, CO);
+    parameter A_SIGNED = 0; parameter B_SIGNED = 0;
+    parameter A_WIDTH = 1; parameter B_WIDTH = 1; parameter Y_WIDTH = 1;
+    parameter _TECHMAP_CONSTMSK_A_ = 0; parameter _TECHMAP_CONSTMSK_B_ = 0;
+    input [A_WIDTH-1:0] A; input [B_WIDTH-1:0] B; input CI, BI; output [Y_WIDTH-1:0] X, Y, CO;
+    // A comparison with a constant, or a very short sum, is smaller in plain gates.
+    wire _TECHMAP_FAIL_ = (&_TECHMAP_CONSTMSK_A_) || (&_TECHMAP_CONSTMSK_B_) || Y_WIDTH < 3;
+    wire [Y_WIDTH-1:0] a, b;
+    \\$pos #(.A_SIGNED(A_SIGNED), .A_WIDTH(A_WIDTH), .Y_WIDTH(Y_WIDTH)) extend_a (.A(A), .Y(a));
+    \\$pos #(.A_SIGNED(B_SIGNED), .A_WIDTH(B_WIDTH), .Y_WIDTH(Y_WIDTH)) extend_b (.A(B), .Y(b));
+    wire [Y_WIDTH-1:0] bb = BI ? ~b : b;
+    wire [Y_WIDTH:0] c;
+    assign c[0] = CI;
+    function integer lowest(input dummy);
+        integer k;
+        begin
+            lowest = Y_WIDTH;
+            for (k = Y_WIDTH - 1; k >= 0; k = k - 1)
+                if (!(k < A_WIDTH ? _TECHMAP_CONSTMSK_A_[k] : !A_SIGNED) &&
+                    !(k < B_WIDTH ? _TECHMAP_CONSTMSK_B_[k] : !B_SIGNED)) lowest = k;
+        end
+    endfunction
+    // Bits with a constant operand stay gates. So does the first bit that has none: its carry may come from a net
+    // that feeds every adder of the design, and only gates are buffered.
+    localparam FIRST = lowest(0);
+    genvar i;
+    generate
+        for (i = 0; i < Y_WIDTH; i = i + 1) begin : bits
+            if (i > FIRST && i < Y_WIDTH - 1 && (i < A_WIDTH || A_SIGNED) && (i < B_WIDTH || B_SIGNED))
+                CELL cell (.PIN_A(a[i]), .PIN_B(bb[i]), .PIN_C(c[i]), .PIN_SUM(Y[i]), .PIN_CARRY(c[i+1]));
+            else begin
+                assign Y[i] = a[i] ^ bb[i] ^ c[i];
+                assign c[i+1] = a[i] & bb[i] | (a[i] | bb[i]) & c[i];
+            end
+        end
+    endgenerate
+    assign CO = c[Y_WIDTH:1];
+    assign X = a ^ bb;
+endmodule
+"""
+
+
+def _adder_steps(adders: str, libraries: list[Library], folder: Path) -> list[str]:
+    """Yosys commands that turn `$alu` into gates as asked; Yosys' own default (Brent-Kung) needs none."""
+    prepare, tidy = ["opt -fast -full", "opt -undriven -fine"], ["opt -fast", "opt -undriven"]
+    if adders == "brent-kung":
+        return []
+    if adders == "full-adder":
+        found = next((each for library in libraries if (each := library.full_adder())), None)
+        if found is None:
+            names = ", ".join(library.name for library in libraries)
+            raise InputError(f"adders: full-adder needs a library with a full-adder cell, {names} has none")
+        cell, (first, second, carry_in), total, carry = found
+        text = _FULL_ADDER
+        for key, value in {
+            "CELL": cell,
+            "PIN_A": first,
+            "PIN_B": second,
+            "PIN_CARRY": carry,
+            "PIN_C": carry_in,
+            "PIN_SUM": total,
+        }.items():
+            text = re.sub(rf"\b{key}\b", value, text)
+        (folder / "adders.v").write_text(text)
+        return [*prepare, "techmap -map adders.v", *tidy]
+    if adders == "ripple":
+        (folder / "adders.v").write_text(_RIPPLE)
+        return [*prepare, "techmap -map +/techmap.v -map adders.v", *tidy]
+    if adders not in ADDERS:
+        raise InputError(f"adders: {adders!r} is not known; accepted: auto, {', '.join(ADDERS)}")
+    return [*prepare, f"techmap -map +/techmap.v -map +/choices/{adders}.v", *tidy]
+
+
+def map_to_cells(
+    coarse: Coarse,
+    libraries: list[Library],
+    plain: list[Path],
+    options: SynthOptions,
+    folder: Path,
+    *,
+    recipe: str,
+) -> Netlist:
+    """Map a coarse design to library cells; leaves `netlist.v` and `memories.v` in `folder`.
+
+    Raises
+    ------
+    InputError
+        If the library lacks what the options need.
+    SpikeloomError
+        If Yosys fails, or if something remains that the library cannot implement.
+    """
+    if recipe not in RECIPES:
+        raise InputError(f"recipe: {recipe!r} is not known; accepted: auto, {', '.join(RECIPES)}")
+    adders = _BEST_ADDERS[recipe] if options.adders == "auto" else options.adders
+    picoseconds = max(1, round(1000 * options.period_ns))
+    (folder / "abc.script").write_text(_ABC[recipe].format(ps=picoseconds))
+    buffer = next((cell for library in libraries if (cell := library.buffer())), None)
+    constraints = ""
+    if buffer:
+        load = LOAD_INPUTS * buffer.inputs[0].capacitance / 1e-15
+        constraints = f"set_driving_cell {buffer.name}\nset_load {load:.3f} [all_outputs]\n"
+    (folder / "abc.constr").write_text(constraints)
+    files = " ".join(f"-liberty {_quoted(path)}" for path in plain)
+    avoid = " ".join(
+        f"-dont_use {cell}"
+        for cell in [
+            *options.dont_use,
+            *(cell.name for library in libraries for cell in library.cells.values() if cell.dont_use),
+        ]
+    )
+    ties = {value: next((tie for each in libraries if (tie := each.tie(value))), None) for value in (0, 1)}
+    script = [
+        *(f"read_liberty -overwrite -lib -ignore_miss_func {_quoted(path)}" for path in plain),
+        f"read_rtlil {_quoted(coarse.path.absolute())}",
+        *_adder_steps(adders, libraries, folder),
+        "synth -run fine:check",
+        f"dfflibmap {files} {avoid}",
+        "opt -purge",
+        f"abc {files} {avoid} -D {picoseconds} -constr abc.constr -script abc.script",
+        "setundef -zero",
+    ]
+    if ties[0] and ties[1]:
+        (low, low_pin), (high, high_pin) = ties[0], ties[1]
+        script.append(f"hilomap -hicell {high} {high_pin} -locell {low} {low_pin}")
+    script += ["splitnets", "opt_clean -purge", "rename -enumerate -pattern _%_"]
+    for memory in coarse.memories:
+        escaped = re.sub(r"([\[\]*?\\])", r"\\\1", memory.instance)
+        script += [
+            *(f"setparam -unset {name} c:{escaped}" for name in ("WIDTH", "DEPTH", "ADDRESS", "INIT_FILE")),
+            f"chtype -set {memory.cell} c:{escaped}",
+        ]
+    script += ["write_json mapped.json", "write_verilog -noattr -noexpr -nohex -nodec netlist.v"]
+    run_yosys("\n".join(script) + "\n", folder, f"map_{recipe}", cwd=folder)
+    (folder / "memories.v").write_text(memory_wrappers(coarse.memories))
+    return load_netlist(folder / "mapped.json", coarse.top, libraries, coarse.memories)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# By hand
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Synthesise Verilog files and print the figures as JSON: the quick look while a design is being written."""
+    import argparse
+    import contextlib
+    import tempfile
+
+    from .flow import asic  # here, because the flow imports this module
+
+    parser = argparse.ArgumentParser(prog="python -m spikeloom_synth.yosys", description=main.__doc__)
+    parser.add_argument("files", nargs="+", type=Path, help="Verilog files")
+    parser.add_argument("--top", required=True, help="name of the top module")
+    parser.add_argument("--liberty", action="append", help="osu018 or a Liberty file; may be repeated")
+    parser.add_argument("--mhz", type=float, default=100.0, help="target clock")
+    parser.add_argument("--recipe", default="auto", help=f"auto, {', '.join(RECIPES)}")
+    parser.add_argument("--adders", default="auto", help=f"auto, {', '.join(ADDERS)}")
+    parser.add_argument("--register-memory-bits", type=int, default=0, help="memories that may become flip-flops")
+    parser.add_argument("--work", type=Path, help="keep scripts, logs and netlist in this folder")
+    given = parser.parse_args(arguments)
+    try:
+        options = SynthOptions(
+            liberty=tuple(given.liberty or ["osu018"]),
+            clock_mhz=given.mhz,
+            recipe=given.recipe,
+            adders=given.adders,
+            register_memory_bits=given.register_memory_bits,
+        )
+        design = Design(files=tuple(given.files), top=given.top, folder=Path.cwd())
+        with contextlib.ExitStack() as stack:
+            work = given.work or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="spikeloom-synth-")))
+            work.mkdir(parents=True, exist_ok=True)
+            result = asic(design, options, work).summary()
+    except SpikeloomError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()
