@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,10 +15,8 @@ from .memories import Memory
 __all__ = ["Instance", "Netlist", "block_of", "load_netlist"]
 
 _PRIVATE = re.compile(r"_\d+_(\[\d+\])?$")
+_BIT = re.compile(r"\[\d+\]$")
 _INDEX = re.compile(r"\[\d+\]|(?<=[A-Za-z])_?\d+$")
-REGISTER = "spikeloom_register"
-"""Attribute that the elaboration script sets on every wire that a register drives, inside the module it belongs to."""
-
 OUTSIDE = "top"
 """Block of what belongs to no instance."""
 
@@ -120,10 +118,16 @@ def block_of(path: Iterable[str], depth: int = 2) -> str:
 
 
 def load_netlist(
-    json_path: Path, top: str, libraries: list[Library], memories: Iterable[Memory], depth: int = 2
+    json_path: Path,
+    top: str,
+    libraries: list[Library],
+    memories: Iterable[Memory],
+    source_registers: Collection[str] = (),
+    depth: int = 2,
 ) -> Netlist:
     """Read the JSON of a mapped design and attribute each cell to a block of the source.
 
+    `source_registers` are the names of the wires that registers drive in the source.
     A flip-flop belongs to the module that declares its register. Logic is lost to its module in technology mapping;
     it counts to the block whose registers, memories or ports it feeds, when that is one block, otherwise to the one
     block that feeds it, otherwise to `shared`.
@@ -154,7 +158,7 @@ def load_netlist(
         if net.get("hide_name") or _PRIVATE.fullmatch(name):
             continue
         offset = net.get("offset", 0)
-        owned = REGISTER in net.get("attributes", {})
+        owned = name in source_registers or _BIT.sub("", name) in source_registers
         for position, bit in enumerate(net["bits"]):
             if isinstance(bit, int):
                 full = name if len(net["bits"]) == 1 else f"{name}[{position + offset}]"

@@ -13,7 +13,7 @@ from spikeloom.errors import SpikeloomError
 from spikeloom.tools import require_tool
 
 from .liberty import Library
-from .memories import Memory, memory_liberty
+from .memories import memory_liberty
 from .netlist import Netlist
 from .options import SynthOptions
 

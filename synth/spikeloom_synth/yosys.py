@@ -22,7 +22,7 @@ from spikeloom.tools import require_tool
 
 from .liberty import Library, load_libraries
 from .memories import MEMORY_MODULES, Memory, memory_stubs, memory_wrappers
-from .netlist import REGISTER, Netlist, load_netlist
+from .netlist import Netlist, load_netlist
 from .options import ADDERS, RECIPES, SynthOptions
 
 __all__ = [
@@ -37,6 +37,9 @@ __all__ = [
 ]
 
 Progress = Callable[[str], None]
+
+REGISTER = "spikeloom_register"
+"""Attribute that marks the wires of registers until they have been listed."""
 
 LOAD_INPUTS = 4
 """Every output port is loaded with this many inputs of the driving buffer."""
@@ -180,6 +183,8 @@ class Coarse:
 
     top: str
     path: Path
+    registers: frozenset[str]
+    """Hierarchical names of the wires that registers drive, each in the module that the register belongs to."""
     memories: tuple[Memory, ...]
     register_memories: tuple[dict, ...]
     """Memories small enough to become flip-flops: [{"instance", "bits"}]."""
@@ -210,11 +215,12 @@ def elaborate(design: Design, options: SynthOptions, folder: Path) -> Coarse:
         "proc",
         # Names for reports: the wire that a register drives in its own module keeps this mark when it is flattened.
         f"setattr -set {REGISTER} 1 t:$*dff* %co1:+[Q] w:* %i",
-        "flatten",
+        "flatten -noscopeinfo",
         # Silicon has no initial values: the design must work from its reset alone.
         "setattr -unset init w:*",
         "synth -run coarse:fine",
         "write_rtlil coarse.il",
+        f"tee -o registers.txt select -list a:{REGISTER}",
         "select t:$mem* " + " ".join(f"t:{name}" for name in MEMORY_MODULES),
         "write_json -selected memories.json",
     ]
@@ -251,6 +257,9 @@ def elaborate(design: Design, options: SynthOptions, folder: Path) -> Coarse:
     return Coarse(
         top=design.top,
         path=folder / "coarse.il",
+        registers=frozenset(
+            line.partition("/")[2].strip() for line in (folder / "registers.txt").read_text().splitlines()
+        ),
         memories=tuple(memories),
         register_memories=tuple(sorted(registers, key=lambda each: each["instance"])),
     )
@@ -403,24 +412,25 @@ def map_to_cells(
         *_adder_steps(adders, libraries, folder),
         "synth -run fine:check",
         f"dfflibmap {files} {avoid}",
-        "opt -purge",
+        "opt",
         f"abc {files} {avoid} -D {picoseconds} -constr abc.constr -script abc.script",
         "setundef -zero",
     ]
     if ties[0] and ties[1]:
         (low, low_pin), (high, high_pin) = ties[0], ties[1]
         script.append(f"hilomap -hicell {high} {high_pin} -locell {low} {low_pin}")
-    script += ["splitnets", "opt_clean -purge", "rename -enumerate -pattern _%_"]
+    # Without -purge here: the JSON keeps every source name of a net, to find the one of its register.
+    script += ["splitnets", "opt_clean", "rename -enumerate -pattern _%_"]
     for memory in coarse.memories:
         escaped = re.sub(r"([\[\]*?\\])", r"\\\1", memory.instance)
         script += [
             *(f"setparam -unset {name} c:{escaped}" for name in ("WIDTH", "DEPTH", "ADDRESS", "INIT_FILE")),
             f"chtype -set {memory.cell} c:{escaped}",
         ]
-    script += ["write_json mapped.json", "write_verilog -noattr -noexpr -nohex -nodec netlist.v"]
+    script += ["write_json mapped.json", "opt_clean -purge", "write_verilog -noattr -noexpr -nohex -nodec netlist.v"]
     run_yosys("\n".join(script) + "\n", folder, f"map_{recipe}", cwd=folder)
     (folder / "memories.v").write_text(memory_wrappers(coarse.memories))
-    return load_netlist(folder / "mapped.json", coarse.top, libraries, coarse.memories)
+    return load_netlist(folder / "mapped.json", coarse.top, libraries, coarse.memories, coarse.registers)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
