@@ -1,0 +1,70 @@
+"""The event protocol: spikes and ticks on a stream (DESIGN of the event streams: all spikes of a step, then one tick)."""
+
+from amaranth.hdl import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["EventLayout", "EventQueue", "address_bits", "event_signature"]
+
+
+def address_bits(addresses: int) -> int:
+    """Bits of an address below `addresses`; at least 1, so that every payload has the field."""
+    return max(1, (addresses - 1).bit_length())
+
+
+class EventLayout(data.StructLayout):
+    """A spike {address}, or a tick (then `address` is 0) that may be the `last` of an input."""
+
+    def __init__(self, addresses: int):
+        super().__init__({"address": address_bits(addresses), "tick": 1, "last": 1})
+
+
+def event_signature(addresses: int) -> stream.Signature:
+    """The stream of events with addresses below `addresses`."""
+    return stream.Signature(EventLayout(addresses))
+
+
+class EventQueue(wiring.Component):
+    """First in, first out, of `depth` payloads in flip-flops; a payload can be read in the cycle after it was taken.
+
+    One payload per cycle goes through as soon as `depth` >= 2. No path leads from `o.ready` to `i.ready`.
+
+    Members
+    -------
+    i : In(stream.Signature(shape))
+    o : Out(stream.Signature(shape))
+    """
+
+    i: stream.Interface
+    o: stream.Interface
+
+    def __init__(self, shape, *, depth: int):
+        if depth < 2:
+            raise ValueError(f"a queue of depth {depth} cannot sustain one payload per cycle; accepted is 2 or more")
+        self._shape, self._depth = shape, depth
+        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
+
+    def elaborate(self, platform):
+        m, depth = Module(), self._depth
+        # Entries are data only: which of them count is kept by `level`, so they need no reset.
+        entries = Array(Signal(self._shape, name=f"entry{n}", reset_less=True) for n in range(depth))
+        read, write = Signal(range(depth)), Signal(range(depth))
+        level = Signal(range(depth + 1))
+        push, pop = Signal(), Signal()
+        m.d.comb += [
+            self.i.ready.eq(level != depth),
+            self.o.valid.eq(level != 0),
+            self.o.payload.eq(entries[read]),
+            push.eq(self.i.valid & self.i.ready),
+            pop.eq(self.o.valid & self.o.ready),
+        ]
+
+        def following(pointer):
+            return Mux(pointer == depth - 1, 0, pointer + 1)
+
+        with m.If(push):
+            m.d.sync += [entries[write].eq(self.i.payload), write.eq(following(write))]
+        with m.If(pop):
+            m.d.sync += read.eq(following(read))
+        m.d.sync += level.eq(level + push - pop)
+        return m

@@ -1,0 +1,131 @@
+"""Neuron arithmetic as expressions, the gateware's reading of the equations in `network.integer`.
+
+Every function takes and returns Amaranth values; parameters are Python integers where they are fixed at elaboration
+and signals where they are loaded at run time.
+"""
+
+from dataclasses import dataclass
+
+from amaranth.hdl import *
+
+from ..network.integer import IntegerLayer
+
+__all__ = ["NeuronParameters", "add_small", "fires", "leaked", "saturate", "saturate_below"]
+
+Parameter = int | Value
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeuronParameters:
+    """Threshold, reset and leak of a layer; each a constant or a register.
+
+    `registers` holds the signals to be written by the load port, in the order they were given to `of`.
+    """
+
+    threshold: Parameter | None
+    subtracts: Parameter
+    leak_amount: Parameter
+    leak_shifts: tuple[Parameter, ...]
+    leak_factor: Parameter
+    registers: tuple[Signal, ...]
+
+    @classmethod
+    def of(cls, layer: IntegerLayer, registers: dict[str, tuple[int, int]]) -> "NeuronParameters":
+        """Constants of `layer`, with a register in place of each name in `registers` {name: (bits, initial value)}."""
+        signals = {name: Signal(bits, init=value, name=name) for name, (bits, value) in registers.items()}
+        return cls(
+            threshold=signals.get("threshold", layer.threshold),
+            subtracts=signals.get("subtracts", layer.subtracts),
+            leak_amount=signals.get("leak_amount", layer.leak.amount),
+            leak_shifts=tuple(signals.get(f"leak_shift{n}", k) for n, k in enumerate(layer.leak.shifts)),
+            leak_factor=signals.get("leak_factor", layer.leak.factor),
+            registers=tuple(signals.values()),
+        )
+
+
+def saturate(value: Value, bits: int) -> Value:
+    """clamp(value, v_min, v_max) of a signed `value`, as signed(bits)."""
+    if len(value) <= bits:
+        return value
+    sign, head = value[-1], value[bits - 1 : -1]
+    # In range exactly when the bits above the result all equal the sign.
+    over, under = ~sign & head.any(), sign & ~head.all()
+    return Cat((value[: bits - 1] | over.replicate(bits - 1)) & ~under.replicate(bits - 1), sign).as_signed()
+
+
+def saturate_below(value: Value, bits: int) -> Value:
+    """max(value, v_min) of a signed `value` that is at most v_max, as signed(bits)."""
+    if len(value) <= bits:
+        return value
+    sign = value[-1]
+    under = sign & ~value[bits - 1 : -1].all()
+    return Cat(value[: bits - 1] & ~under.replicate(bits - 1), sign).as_signed()
+
+
+def fires(value: Value, threshold: Parameter) -> Value:
+    """value >= threshold, for a threshold of at least 1.
+
+    Holds for the accumulator as for the saturated potential, because v_min < threshold <= v_max.
+    """
+    if not isinstance(threshold, int):
+        return value >= threshold
+    zeros = (threshold & -threshold).bit_length() - 1
+    magnitude, rest = value[zeros:-1], threshold >> zeros
+    # A power of two needs no comparator: some bit at or above it is set.
+    return ~value[-1] & (magnitude.any() if rest == 1 else magnitude >= rest)
+
+
+def leaked(v: Value, kind: str, fraction_bits: int, p: NeuronParameters) -> Value:
+    """leak(v), wide enough for every result."""
+    if kind == "none":
+        return v
+    if kind == "shift":
+        u = v
+        for k in p.leak_shifts:
+            u = u - (v >> k)
+        return u
+    if kind == "multiply":
+        return (v * p.leak_factor) >> fraction_bits
+    lowered, raised = v - p.leak_amount, v + p.leak_amount
+    return Mux(v >= 0, Mux(lowered >= 0, lowered, 0), Mux(raised < 0, raised, 0))
+
+
+def add_small(wide: Value, small: Value, carry: Value | int, *, bits: int) -> Value:
+    """wide + small + carry, truncated to `bits`, with a full adder only over the bits of `small`.
+
+    Above them the sum is `wide`, one more or one less: an incrementer, about two thirds of an adder's area. `wide`
+    is signed with `bits` bits, `small` signed; the caller proves that the sum fits.
+    """
+    low = len(small) - 1
+    if low >= bits - 2:
+        return _add(wide, small, carry, bits)
+    total = _add(Cat(wide[:low], Const(0, 1)), Cat(small[:low], Const(0, 1)), carry, low + 1)
+    out, sign, head = total[low], small[-1], wide[low:]
+    down = ~out & sign
+    toggle = head ^ down.replicate(len(head))  # a borrow is a carry through the complement
+    ripple = _prefix_and(Cat(out ^ sign, toggle[:-1]))
+    return Cat(total[:low], head ^ ripple)
+
+
+def _add(a: Value, b: Value, carry: Value | int, bits: int) -> Value:
+    """a + b + carry as one adder: the carry enters as a bit below the operands, so no second adder is made."""
+    if isinstance(carry, int) and carry == 0:
+        return (a + b)[:bits]
+    return (Cat(Const(1, 1), _fit(a, bits)) + Cat(carry, _fit(b, bits)))[1 : bits + 1]
+
+
+def _fit(value: Value, bits: int) -> Value:
+    """The lowest `bits` bits of `value`, sign- or zero-extended."""
+    if len(value) >= bits:
+        return value[:bits]
+    fill = value[-1] if value.shape().signed else Const(0, 1)
+    return Cat(value, fill.replicate(bits - len(value)))
+
+
+def _prefix_and(bits: Value) -> Value:
+    """Bit i = and of bits 0 .. i, in logarithmic depth."""
+    step = 1
+    while step < len(bits):
+        bits = bits & Cat(Const(-1, step), bits[:-step])
+        step *= 2
+    return bits

@@ -1,0 +1,129 @@
+"""From spike flags to a stream of spike addresses, one per cycle, in ascending order, then the tick."""
+
+from amaranth.hdl import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .events import address_bits, event_signature
+
+__all__ = ["FlagGroup", "FlagRegister", "GroupSerialiser", "first_one"]
+
+
+def first_one(bits: Value) -> Value:
+    """One-hot mask of the lowest 1 of `bits`, in logarithmic depth."""
+    below, step = bits, 1
+    while step < len(bits):  # afterwards bit i says whether any of bits 0 .. i is set
+        below = below | Cat(Const(0, step), below[:-step])
+        step *= 2
+    return bits & ~Cat(Const(0, 1), below[:-1])
+
+
+class FlagGroup(data.StructLayout):
+    """Spike flags of one group of neurons; `tick` follows them where set, `last` belongs to that tick."""
+
+    def __init__(self, groups: int, width: int):
+        super().__init__({"flags": width, "group": address_bits(groups), "tick": 1, "last": 1})
+
+
+class GroupSerialiser(wiring.Component):
+    """Sends the addresses `group * width + index` of a group's flags, then its tick.
+
+    A group of k flags takes k cycles, one more with a tick; groups follow each other without a bubble.
+
+    Members
+    -------
+    i : In(stream of FlagGroup)
+        A group without flags must have a tick.
+    o : Out(event stream)
+    """
+
+    i: stream.Interface
+    o: stream.Interface
+
+    def __init__(self, neurons: int, *, width: int):
+        self._width, self._groups = width, -(-neurons // width)
+        super().__init__(
+            {"i": In(stream.Signature(FlagGroup(self._groups, width))), "o": Out(event_signature(neurons))}
+        )
+
+    def elaborate(self, platform):
+        m, width = Module(), self._width
+        held, valid = Signal(FlagGroup(self._groups, width), reset_less=True), Signal()
+        first, rest = Signal(width), Signal(width)
+        index, final = Signal(range(max(2, width))), Signal()
+        m.d.comb += [
+            first.eq(first_one(held.flags)),
+            rest.eq(held.flags & ~first),
+            index.eq(Cat(*[(Cat(*[first[n] for n in range(width) if n >> b & 1])).any() for b in range(len(index))])),
+            self.o.valid.eq(valid),
+            self.o.p.tick.eq(~held.flags.any()),
+            self.o.p.last.eq(self.o.p.tick & held.last),
+            self.o.p.address.eq(Mux(self.o.p.tick, 0, held.group * width + index)),
+            final.eq(Mux(self.o.p.tick, 1, ~rest.any() & ~held.tick)),
+            self.i.ready.eq(~valid | (self.o.ready & final)),
+        ]
+        with m.If(self.i.ready):
+            m.d.sync += [valid.eq(self.i.valid), held.eq(self.i.payload)]
+        with m.Elif(self.o.ready):
+            m.d.sync += held.flags.eq(rest)
+        return m
+
+
+class FlagRegister(wiring.Component):
+    """Holds the flags of a whole layer after a tick and hands them on in groups, skipping empty ones.
+
+    Two levels keep the search for the next spike shallow: this block finds the next group that has a flag, the
+    serialiser behind it the next flag of a group. The group with the last flags carries the tick.
+
+    Members
+    -------
+    flags, last, load : In
+        Taken when `load` is high, which is allowed only while `free` is.
+    free : Out(1)
+    o : Out(stream of FlagGroup)
+    """
+
+    o: stream.Interface
+
+    def __init__(self, neurons: int, *, width: int):
+        self._neurons, self._width, self._groups = neurons, width, -(-neurons // width)
+        super().__init__(
+            {
+                "flags": In(neurons),
+                "last": In(1),
+                "load": In(1),
+                "free": Out(1),
+                "o": Out(stream.Signature(FlagGroup(self._groups, width))),
+            }
+        )
+
+    def elaborate(self, platform):
+        m, width, groups = Module(), self._width, self._groups
+        flags = Signal(self._neurons, reset_less=True)
+        pending, last = Signal(), Signal(reset_less=True)
+        occupied, first, move = Signal(groups), Signal(groups), Signal()
+        parts = [flags[n * width : (n + 1) * width] for n in range(groups)]
+        m.d.comb += [
+            occupied.eq(Cat(*[part.any() for part in parts])),
+            first.eq(first_one(occupied)),
+            self.free.eq(~pending),
+            self.o.valid.eq(pending),
+            self.o.p.tick.eq(~(occupied & ~first).any()),
+            self.o.p.last.eq(last),
+            move.eq(pending & self.o.ready),
+        ]
+        picked = [part & first[n].replicate(len(part)) for n, part in enumerate(parts)]
+        for bit in range(width):
+            m.d.comb += self.o.p.flags[bit].eq(Cat(*[part[bit] for part in picked if bit < len(part)]).any())
+        for bit in range(len(self.o.p.group)):
+            m.d.comb += self.o.p.group[bit].eq(Cat(*[first[n] for n in range(groups) if n >> bit & 1]).any())
+        for n, part in enumerate(parts):
+            target = slice(n * width, n * width + len(part))
+            m.d.sync += flags[target].eq(
+                Mux(self.load, self.flags[target], part & ~(first[n] & move).replicate(len(part)))
+            )
+        with m.If(self.load):
+            m.d.sync += [pending.eq(1), last.eq(self.last)]
+        with m.Elif(move & self.o.p.tick):
+            m.d.sync += pending.eq(0)
+        return m

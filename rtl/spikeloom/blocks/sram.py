@@ -1,0 +1,136 @@
+"""The one memory block: every memory of every core is an `Sram`, so that none becomes flip-flops unnoticed."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from amaranth.hdl import *
+from amaranth.lib import memory, wiring
+from amaranth.lib.wiring import In, Out
+
+from .events import address_bits
+
+__all__ = ["ExportPlatform", "MemoryRecord", "Sram"]
+
+PortType = Literal["rom", "1r1w"]
+VERILOG_MODULE = {"rom": "spikeloom_rom", "1r1w": "spikeloom_sram_1r1w"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryRecord:
+    """One memory of an exported design."""
+
+    name: str
+    port_type: PortType
+    depth: int
+    width: int
+    contents: tuple[int, ...]
+
+    @property
+    def module(self) -> str:
+        """Verilog module that holds the memory's body."""
+        return VERILOG_MODULE[self.port_type]
+
+    @property
+    def bits(self) -> int:
+        """Capacity in bits."""
+        return self.depth * self.width
+
+    @property
+    def image(self) -> str | None:
+        """File of the initial contents, or None where the contents arrive at run time."""
+        return f"{self.name.replace('.', '_')}.mem" if self.contents else None
+
+
+@dataclass
+class ExportPlatform:
+    """Passed to `elaborate` when Verilog is written: memories become instances and are listed in `memories`."""
+
+    memories: list[MemoryRecord] = field(default_factory=list)
+
+
+class Sram(wiring.Component):
+    """A memory with a declared port type; synchronous read, one cycle.
+
+    `r_data` holds its value while `r_en` is low; a read of the row that is being written returns the old contents.
+
+    Parameters
+    ----------
+    name : str
+        Hierarchical name such as `fc1.weights`: names the instance, its image and its line in every report.
+    depth, width : int
+        Rows, and bits of a row.
+    port_type : str
+        `rom` (one read port, contents fixed) or `1r1w` (one read and one write port).
+    contents : sequence of int
+        Initial rows. A ROM needs all of them; a RAM may start unknown.
+
+    Members
+    -------
+    r_en, r_addr, r_data : read port
+    w_en, w_addr, w_data : write port (1r1w only)
+    """
+
+    def __init__(self, *, name: str, depth: int, width: int, port_type: PortType, contents=()):
+        if port_type == "rom" and len(contents) != depth:
+            raise ValueError(f"memory {name}: a ROM of {depth} rows was given {len(contents)} rows of contents")
+        self.record = MemoryRecord(
+            name=name, port_type=port_type, depth=depth, width=width, contents=tuple(contents)
+        )
+        bits = address_bits(depth)
+        ports = {"r_en": In(1), "r_addr": In(bits), "r_data": Out(width)}
+        if port_type == "1r1w":
+            ports |= {"w_en": In(1), "w_addr": In(bits), "w_data": In(width)}
+        super().__init__(ports)
+
+    def elaborate(self, platform):
+        m, record = Module(), self.record
+        ports = {name: getattr(self, name) for name in self.signature.members}
+        if isinstance(platform, ExportPlatform):
+            platform.memories.append(record)
+            m.submodules.body = Instance(
+                record.module,
+                p_WIDTH=record.width,
+                p_DEPTH=record.depth,
+                p_ADDRESS=address_bits(record.depth),
+                p_INIT_FILE=record.image or "",
+                i_clk=ClockSignal(),
+                **{("o_" if name == "r_data" else "i_") + name: signal for name, signal in ports.items()},
+            )
+            return m
+        m.submodules.body = body = memory.Memory(
+            shape=record.width, depth=record.depth, init=record.contents, attrs={"ram_style": "block"}
+        )
+        read = body.read_port()
+        m.d.comb += [read.en.eq(self.r_en), read.addr.eq(self.r_addr), self.r_data.eq(read.data)]
+        if record.port_type == "1r1w":
+            write = body.write_port()
+            m.d.comb += [write.en.eq(self.w_en), write.addr.eq(self.w_addr), write.data.eq(self.w_data)]
+        return m
+
+
+def verilog_body(port_type: PortType) -> str:
+    """Behavioural Verilog of a memory module; a macro or a black box of the same ports can take its place."""
+    write = port_type == "1r1w"
+    ports = ["input wire clk", "input wire r_en", "input wire [ADDRESS-1:0] r_addr", "output reg [WIDTH-1:0] r_data"]
+    if write:
+        ports += ["input wire w_en", "input wire [ADDRESS-1:0] w_addr", "input wire [WIDTH-1:0] w_data"]
+    title = {
+        "rom": "Read-only memory: one synchronous read port.",
+        "1r1w": "One synchronous read port, one write port; reading the row being written returns the old contents.",
+    }[port_type]
+    lines = [
+        f"// {title} r_data holds while r_en is low.",
+        f"module {VERILOG_MODULE[port_type]} #(",
+        "  parameter WIDTH = 1, parameter DEPTH = 2, parameter ADDRESS = 1, parameter INIT_FILE = \"\"",
+        ") (",
+        "  " + ",\n  ".join(ports),
+        ");",
+        '  (* ram_style = "block", rom_style = "block", syn_ramstyle = "block_ram" *)',
+        "  reg [WIDTH-1:0] contents [0:DEPTH-1];",
+        '  initial if (INIT_FILE != "") $readmemh(INIT_FILE, contents);',
+        "  always @(posedge clk) begin",
+        "    if (r_en) r_data <= contents[r_addr];",
+    ]
+    if write:
+        lines.append("    if (w_en) contents[w_addr] <= w_data;")
+    return "\n".join([*lines, "  end", "endmodule"]) + "\n"

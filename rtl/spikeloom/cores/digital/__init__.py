@@ -1,0 +1,5 @@
+"""The digital core: event queue, weight rows P lanes wide, potentials accumulated in place."""
+
+from .accelerator import Accelerator
+
+__all__ = ["Accelerator"]

@@ -1,0 +1,175 @@
+"""One lane per neuron: potentials in registers, one event per cycle, a tick in one cycle.
+
+Between steps a register holds what the next step starts from, leak(v) + bias, so that the leak of a step costs no
+cycle and shares the adder of its events::
+
+    event:  acc <- acc + w                          tick:  v = reset(clamp(acc));  acc <- leak(v) + bias
+
+The bias of an input's first step is added by one `prime` cycle before it (its value may have been loaded just then).
+"""
+
+from amaranth.hdl import *
+from amaranth.lib.wiring import connect
+
+from ...blocks.events import EventQueue
+from ...blocks.neuron import NeuronParameters, add_small, fires, leaked, saturate, saturate_below
+from ...blocks.serialiser import FlagRegister, GroupSerialiser
+from ...blocks.sram import Sram
+from .ports import LayerEngine
+
+__all__ = ["ParallelEngine", "flag_group_width"]
+
+
+def flag_group_width(neurons: int) -> int:
+    """Width of a serialiser group: the power of two nearest above the square root, so both searches are shallow."""
+    return min(64, 1 << ((neurons - 1).bit_length() + 1) // 2)
+
+
+class ParallelEngine(LayerEngine):
+    """A layer whose lanes cover all its neurons."""
+
+    def elaborate(self, platform):
+        m, plan, layer = Module(), self.plan, self.plan.layer
+        m.submodules.queue = queue = EventQueue(self.i.payload.shape(), depth=self._queue_depth)
+        m.submodules.weights = weights = Sram(
+            name=f"{plan.name}.weights",
+            depth=layer.fan_in,
+            width=plan.weight_row_bits,
+            port_type="rom" if plan.weights == "fixed" else "1r1w",
+            contents=plan.weight_rows() if plan.weights == "fixed" else (),
+        )
+        width = flag_group_width(layer.neurons)
+        m.submodules.flags = flags = FlagRegister(layer.neurons, width=width)
+        m.submodules.serialiser = serialiser = GroupSerialiser(layer.neurons, width=width)
+        connect(m, flags.o, serialiser.i)
+        parameters = NeuronParameters.of(layer, plan.registers)
+        self._load_registers(m, parameters.registers)
+        if plan.weights == "loaded":
+            load = self.load_weights
+            m.d.comb += [weights.w_en.eq(load.en), weights.w_addr.eq(load.row), weights.w_data.eq(load.data)]
+
+        # What the lanes do in this cycle. Reset makes them clear, so the potentials themselves need no reset.
+        event, prime, tick, clear = Signal(), Signal(), Signal(init=1), Signal(init=1)
+        last = Signal(init=1)  # of an input: its bias is not added before the next input begins
+        real = Signal()  # a tick of the stream, not of the reset
+        done = Signal()  # a tick that reports values waits for its readers
+        item, go = queue.o, Signal()
+        m.d.comb += go.eq(item.valid & (~real | done))
+        # The flags of a tick need the register behind the lanes, which the tick before it may still occupy.
+        take = go & (~item.p.tick | (flags.free & ~real))
+        if plan.bias_bits:
+            fresh = Signal(init=1)  # the bias of the coming step is still to be added
+            m.d.comb += item.ready.eq(take & ~fresh)
+            with m.If(~real | done):
+                m.d.sync += prime.eq(go & fresh)
+            with m.If(go & fresh):
+                m.d.sync += fresh.eq(0)
+            with m.Elif(item.ready & item.p.tick & item.p.last):
+                m.d.sync += fresh.eq(1)
+        else:
+            m.d.comb += item.ready.eq(take)
+        m.d.comb += [weights.r_en.eq(item.ready & ~item.p.tick), weights.r_addr.eq(item.p.address)]
+        with m.If(~real | done):
+            m.d.sync += [
+                event.eq(weights.r_en),
+                tick.eq(item.ready & item.p.tick),
+                real.eq(item.ready & item.p.tick),
+                clear.eq(item.ready & item.p.tick & item.p.last & int(plan.clears)),
+                last.eq(item.p.last),
+            ]
+
+        now = Signal()  # the tick happens in this cycle
+        m.d.comb += now.eq(tick & done)
+        lanes = [
+            self._lane(
+                m, n, parameters, weights.r_data.word_select(n, layer.weight_bits).as_signed(), self._bias(m, n),
+                event=event, prime=prime, tick=now, clear=clear, last=last,
+            )
+            for n in range(layer.neurons)
+        ]  # fmt: skip
+        m.d.comb += [
+            flags.flags.eq(Cat(fire for fire, _ in lanes)),
+            flags.last.eq(last),
+            flags.load.eq(real & done),
+        ]
+        served = self._report(
+            m, active=real, commit=real & done, last=last, row=Const(0), values=[v for _, v in lanes],
+            count=layer.neurons,
+        )  # fmt: skip
+        m.d.comb += done.eq(~real | served)
+
+        o = serialiser.o
+        m.d.comb += [self.o.valid.eq(o.valid), self.o.payload.eq(o.payload), o.ready.eq(self.o.ready)]
+        i = queue.i
+        m.d.comb += [i.valid.eq(self.i.valid), i.payload.eq(self.i.payload), self.i.ready.eq(i.ready)]
+        return m
+
+    def _bias(self, m, n) -> Value | None:
+        """Bias of neuron n: a constant, a register that the load port writes, or None."""
+        plan = self.plan
+        if plan.bias_loaded and plan.bias_bits:
+            bias = Signal(signed(plan.bias_bits), name=f"bias{n}", init=int(plan.layer.bias[n]))
+            with m.If(self.load_bias.en):
+                m.d.sync += bias.eq(self.load_bias.data.word_select(n, plan.bias_bits))
+            return bias
+        value = int(plan.layer.bias[n])
+        return Const(value, signed(plan.bias_bits)) if value else None
+
+    def _lane(self, m, n, p, weight, bias, *, event, prime, tick, clear, last) -> tuple[Value, Value]:
+        """One neuron; returns its spike flag and its potential v, both meant for a tick."""
+        layer, bits = self.plan.layer, self.plan.lane_bits[n]
+        acc = Signal(signed(bits), name=f"potential{n}", reset_less=True)
+        fire = Signal(name=f"fire{n}")
+        v, start = (Signal(signed(layer.potential_bits), name=f"{name}{n}") for name in ("v", "start"))
+        if self._fires:
+            m.d.comb += fire.eq(fires(acc, p.threshold))
+        u = saturate(acc, layer.potential_bits)
+        if layer.reset.endswith("zero"):
+            # Below the threshold nothing saturates above, so the next step needs the lower clamp only.
+            m.d.comb += v.eq(Mux(fire, 0, u) if layer.reset == "zero" else u)
+            m.d.comb += start.eq(saturate_below(acc, layer.potential_bits) & ~(fire | clear).replicate(len(start)))
+        else:
+            m.d.comb += v.eq(Mux(fire, u - p.subtracts, u) if layer.reset == "subtract" else u)
+            m.d.comb += start.eq(v & ~clear.replicate(len(start)))
+
+        leak = layer.leak.kind
+        shares = bias is None and layer.reset != "delayed_subtract"
+        if shares and (leak in ("none", "linear") or (leak == "shift" and len(p.leak_shifts) == 1)):
+            # One adder serves events and leak; between items it adds 0.
+            if leak == "none":
+                addend, carry = Const(0, signed(1)), 0
+            elif leak == "shift":
+                addend, carry = ~(start >> p.leak_shifts[0]), tick
+            else:
+                amount = p.leak_amount if isinstance(p.leak_amount, Value) else Const(p.leak_amount)
+                lower = ~start[-1]
+                addend = Cat(amount ^ lower.replicate(len(amount)), lower).as_signed()
+                carry = tick & lower
+            small = Signal(signed(max(len(weight), len(addend))), name=f"addend{n}")
+            base = Signal(signed(bits), name=f"base{n}")
+            m.d.comb += [
+                small.eq(_gated(weight, event) | _gated(addend, tick)),
+                base.eq(Mux(tick, start, acc)),
+            ]
+            total = add_small(base, small, carry, bits=bits)
+            if leak == "linear":  # a leak that changes the sign has crossed 0
+                total = total & ~(tick & (total[-1] ^ start[-1])).replicate(bits)
+            m.d.sync += acc.eq(total)
+            return fire, v
+
+        after = leaked(start, leak, layer.leak.fraction_bits, p)
+        if layer.reset == "delayed_subtract":
+            after = after - Mux(fire & ~clear, p.subtracts, 0)
+        if bias is not None:
+            after = after + Mux(last, 0, bias)
+        with m.If(tick):
+            m.d.sync += acc.eq(after)
+        with m.Else():
+            added = _gated(weight, event)
+            m.d.sync += acc.eq(acc + (added if bias is None else added | _gated(bias, prime)))
+        return fire, v
+
+
+def _gated(value: Value, enable: Value) -> Value:
+    """`value` where `enable`, else 0; keeps the sign."""
+    return (value.as_unsigned() & enable.replicate(len(value))).as_signed()

@@ -1,0 +1,113 @@
+"""Runs an accelerator in `amaranth.sim` and returns everything its streams say."""
+
+import random
+from dataclasses import dataclass, field
+
+import numpy as np
+from amaranth.sim import Simulator
+from spikeloom.cores.digital import Accelerator
+from spikeloom.mapping.plan import CorePlan
+from spikeloom_sim.streams import stream_get, stream_put, watchdog
+
+
+@dataclass
+class CoreRun:
+    """What came out, in order: events as (step, address) per input, and the other streams as they were."""
+
+    spikes: np.ndarray
+    decisions: list = field(default_factory=list)
+    readouts: list = field(default_factory=list)
+    probes: dict = field(default_factory=dict)
+    cycles: int = 0
+    dropped: int = 0
+
+
+def items_of(spikes: np.ndarray, order: random.Random | None = None) -> list:
+    """Events of the inputs [B, T, I]: a spike of count c is sent c times; order within a step is free."""
+    items = []
+    for sample in spikes:
+        for t, step in enumerate(sample):
+            addresses = [int(a) for a in np.flatnonzero(step) for _ in range(int(step[a]))]
+            if order is not None:
+                order.shuffle(addresses)
+            items += [{"address": a, "tick": 0, "last": 0} for a in addresses]
+            items.append({"address": 0, "tick": 1, "last": int(t == len(sample) - 1)})
+    return items
+
+
+def run_core(plan: CorePlan, spikes: np.ndarray, *, stall: int = 0, seed: int = 0, images=None, limit=200_000) -> CoreRun:
+    """Play `spikes` back to back; `stall` is the longest pause on every stream; `images[b]` is loaded before input b."""
+    rng = random.Random(seed)
+    dut = Accelerator(plan)
+    batch, steps, _ = spikes.shape
+    run = CoreRun(spikes=np.zeros((batch, steps, plan.network.outputs), np.uint8))
+    per_input = [items_of(spikes[b : b + 1], rng if stall else None) for b in range(batch)]
+    sim = Simulator(dut)
+    sim.add_clock(1e-6)
+
+    async def producer(ctx):
+        for b, items in enumerate(per_input):
+            for word in (images or {}).get(b, []):
+                await stream_put(ctx, dut.load, word, pause=rng.randint(0, stall))
+            for item in items:
+                await stream_put(ctx, dut.events_in, item, pause=rng.randint(0, stall))
+
+    async def consumer(ctx):
+        for b in range(batch):
+            t = 0
+            while t < steps:
+                item = await stream_get(ctx, dut.events_out, pause=rng.randint(0, stall))
+                if item.tick:
+                    assert item.address == 0
+                    assert item.last == (t == steps - 1)
+                    t += 1
+                else:
+                    run.spikes[b, t, item.address] += 1
+        while plan.decision != "none" and len(run.decisions) < batch:
+            await ctx.tick()
+        run.dropped = ctx.get(dut.dropped)
+
+    def listener(stream, into):
+        async def bench(ctx):
+            while True:
+                into.append(await stream_get(ctx, stream, pause=rng.randint(0, stall)))
+
+        return bench
+
+    async def clock(ctx):
+        while True:
+            await ctx.tick()
+            run.cycles += 1
+
+    sim.add_testbench(producer)
+    sim.add_testbench(consumer)
+    sim.add_testbench(clock, background=True)
+    if hasattr(dut, "decision"):
+        sim.add_testbench(listener(dut.decision, run.decisions), background=True)
+    if hasattr(dut, "readout"):
+        sim.add_testbench(listener(dut.readout, run.readouts), background=True)
+    if plan.core.probe:
+        for engine in dut.engines:
+            name = engine.plan.name
+            run.probes[name] = []
+            sim.add_testbench(listener(getattr(dut, f"probe_{name}"), run.probes[name]), background=True)
+    sim.add_testbench(watchdog(limit), background=True)
+    sim.run()
+    return run
+
+
+def check_core(plan: CorePlan, spikes: np.ndarray, run: CoreRun, trace) -> None:
+    """Every spike, decision, read-out and probed potential equals the reference."""
+    np.testing.assert_array_equal(run.spikes, trace.spikes[-1])
+    batch, steps, _ = spikes.shape
+    if plan.decision != "none":
+        assert [int(d.index) for d in run.decisions] == trace.decision(plan.decision).tolist()
+    if trace.readout is not None:
+        shown = trace.readout if plan.core.readout == "tick" else trace.readout[:, -1:]
+        assert [int(r.value) for r in run.readouts] == shown.reshape(-1).tolist()
+    for entry, potentials in zip(plan.layers, trace.potentials or (), strict=False):
+        if plan.core.probe:
+            neurons, lanes = entry.layer.neurons, entry.lanes
+            rows = [[int(v) for v in p.values] for p in run.probes[entry.name]]
+            shown = np.array(rows).reshape(batch * steps, entry.groups * lanes)[:, :neurons]
+            np.testing.assert_array_equal(shown, potentials.reshape(-1, neurons))
