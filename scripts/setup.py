@@ -176,9 +176,11 @@ def older_suite_source(targets: str, system: str, codename: str) -> str | None:
     if older is None or older == codename:
         return None
     for line in targets.splitlines():
-        release, uri, *signed_by = line.split()
-        if release == codename:
-            option = f"[signed-by={signed_by[0]}] " if signed_by else ""
+        release, _, rest = line.partition(" ")
+        uri, _, key = rest.partition(" ")
+        if release == codename and uri:
+            # Without a key file in the sources, apt prints the name of the variable; its own keys serve then.
+            option = f"[signed-by={key}] " if key.startswith("/") else ""
             return f"deb {option}{uri} {older} main"
     return None
 

@@ -1,6 +1,7 @@
 """Files that are written whole or not at all."""
 
 import contextlib
+import errno
 import os
 import shutil
 import tempfile
@@ -60,15 +61,36 @@ def replace_folder(path: Path | str) -> Iterator[Path]:
         temporary.chmod(0o755)
         (temporary / MARKER).write_text("")
         yield temporary
-        if path.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
-            os.replace(path, old / "old")
-            os.replace(temporary, path)
-            shutil.rmtree(old)
-        else:
-            os.replace(temporary, path)
+        _put_in_place(temporary, path)
     except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror or error}; nothing was changed") from error
+        if temporary is None or _is_about_output(error, temporary):
+            raise InputError(f"{path}: cannot be written: {error.strerror or error}; nothing was changed") from error
+        raise  # something else in the block failed, such as reading an input
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _put_in_place(new: Path, path: Path) -> None:
+    """Put a folder at `path`; what was there before goes away, or comes back if this is stopped half way."""
+    if not path.exists():
+        os.replace(new, path)
+        return
+    aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
+    try:
+        os.replace(path, aside / "old")
+        os.replace(new, path)
+    except BaseException:
+        if not path.exists():
+            os.replace(aside / "old", path)
+        aside.rmdir()
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _is_about_output(error: OSError, temporary: Path) -> bool:
+    """Say whether an error came from writing into the temporary folder (a full disk does not name a file)."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
+        return True
+    names = [name for name in (error.filename, error.filename2) if isinstance(name, str | os.PathLike)]
+    return any(str(name).startswith(str(temporary)) for name in names)

@@ -43,6 +43,8 @@ __all__ = [
 PROBE_SECONDS = 10
 """How long a program may take to say its version. Chromium needs a second on a cold disk; a hung one ends here."""
 
+SYSTEM_PROGRAMS = "/usr/local/bin:/usr/bin:/bin:/snap/bin"
+SYSTEM_ROOT = Path("/")
 OSU018_PLACES = ("usr/share/qflow/tech/osu018", "usr/local/share/qflow/tech/osu018", "usr/lib/qflow/tech/osu018")
 OSU018_FILE = "osu018_stdcells.lib"
 
@@ -143,12 +145,11 @@ def _python_package(package: str) -> Iterator[Found]:
 
 def _program_places(names: tuple[str, ...]) -> Iterator[tuple[Path, str]]:
     """Yield each place where a program of one of the names can be run from, with the kind of place."""
-    environment = os.pathsep.join([os.environ.get("VIRTUAL_ENV", "") + "/bin", os.path.dirname(sys.executable)])
     folders = {
         "path": os.environ.get("PATH", os.defpath),
-        "python": environment,
+        "python": os.path.dirname(sys.executable),
         "cache": str(cache_folder() / "bin"),
-        "system": "/usr/local/bin:/usr/bin:/bin:/snap/bin",
+        "system": SYSTEM_PROGRAMS,
     }
     seen = set()
     for origin, search in folders.items():
@@ -190,7 +191,7 @@ def _perl() -> Iterator[Found]:
 
 
 def _osu018() -> Iterator[Found]:
-    roots = {"cache": cache_folder() / "apt" / "root", "system": Path("/")}
+    roots = {"cache": cache_folder() / "apt" / "root", "system": SYSTEM_ROOT}
     for origin, root in roots.items():
         for place in OSU018_PLACES:
             path = root / place / OSU018_FILE
