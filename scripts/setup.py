@@ -61,8 +61,9 @@ PACKAGES = {
 UNPACKABLE = ("iverilog", "sta", "osu018")
 """The tools that run (or, a library, are read) from a folder of the user's."""
 
-OLDER_SUITE = {"debian": "bookworm"}
-"""Where Debian 13 and later find a package that only Debian 12 still has (qflow-tech-osu018)."""
+OLDER_SUITE = {"debian": ("bookworm", "main"), "ubuntu": ("jammy", "main universe")}
+"""The release, and its components, that still has what later ones dropped: Debian 13 has no qflow-tech-osu018, Ubuntu
+24.04 neither that nor opensta. Their packages unpack and run on the later release."""
 
 
 class SetupError(Exception):
@@ -91,7 +92,8 @@ def run_long(
 ) -> subprocess.CompletedProcess[str]:
     """Run a program that takes its time: its output goes to `log`, a terminal sees the seconds pass."""
     begin = time.monotonic()
-    with log.open("w") as stream:
+    log_begin = log.stat().st_size if log.exists() else 0
+    with log.open("a") as stream:
         process = subprocess.Popen(
             [str(part) for part in command],
             stdin=subprocess.DEVNULL,
@@ -114,7 +116,9 @@ def run_long(
     if sys.stdout.isatty():
         print("\r\033[K", end="")
     print(f"  {what}: {'done' if code == 0 else 'failed'} after {time.monotonic() - begin:.0f} s", flush=True)
-    return subprocess.CompletedProcess(list(map(str, command)), code, log.read_text(errors="replace"))
+    with log.open(errors="replace") as stream:
+        stream.seek(log_begin)
+        return subprocess.CompletedProcess(list(map(str, command)), code, stream.read())
 
 
 def last_lines(text: str, count: int = 3) -> str:
@@ -143,18 +147,57 @@ def has_apt() -> bool:
     return all(shutil.which(program) for program in ("apt-get", "apt-cache", "dpkg-deb"))
 
 
-def install_packages(packages: Sequence[str], log: Path) -> str | None:
-    """Install packages by apt as root; return why it failed, or None."""
+def candidates(policy: str) -> set[str]:
+    """Return the packages that apt can install, from the output of `apt-cache policy`."""
+    found, package = set(), ""
+    for line in policy.splitlines():
+        if line and not line[0].isspace():
+            package = line.removesuffix(":")
+        elif line.strip().startswith("Candidate:") and "(none)" not in line:
+            found.add(package)
+    return found
+
+
+def install_packages(packages: Sequence[str], log: Path) -> dict[str, str]:
+    """Install packages by apt as root; return why, for each that could not be."""
     prefix = administrator()
     if prefix is None or not has_apt():
-        return "neither root nor sudo without a password" if has_apt() else "this system has no apt"
+        return dict.fromkeys(packages, why_not_installed())
     apt = [*prefix, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-o", "DPkg::Lock::Timeout=300"]
-    install = [*apt, "install", "-y", "--no-install-recommends", *packages]
-    done = run_long(f"apt-get install {' '.join(packages)}", install, log)
-    if done.returncode:  # no package lists yet, as in a fresh container, or old ones
-        run_long("apt-get update", [*apt, "update"], log)
-        done = run_long(f"apt-get install {' '.join(packages)}", install, log)
-    return last_lines(done.stdout) if done.returncode else None
+    updated = False
+
+    def update() -> None:
+        nonlocal updated
+        if not updated:
+            run_long("apt-get update", [*apt, "update"], log)
+            updated = True
+
+    def install(names: Sequence[str]) -> str | None:
+        command = [*apt, "install", "-y", "--no-install-recommends", *names]
+        done = run_long(f"apt-get install {' '.join(names)}", command, log)
+        return last_lines(done.stdout) if done.returncode else None
+
+    # Only exact names may reach `apt-get install`: one that it does not know, such as g++, it takes for a pattern.
+    known = candidates(run(["apt-cache", "policy", *packages]).stdout)
+    if not known >= set(packages):  # no package lists yet, as in a fresh container, or it is not there at all
+        update()
+        known = candidates(run(["apt-cache", "policy", *packages]).stdout)
+    reasons = {name: f"this release has no package {name}" for name in packages if name not in known}
+    names = [name for name in packages if name in known]
+    if names and install(names):
+        update()  # old lists name files that the archive no longer has
+        reason = install(names)
+        if reason and len(names) > 1:  # one broken package must not keep the others away
+            found = {name: install([name]) for name in names}
+            reasons |= {name: reason for name, reason in found.items() if reason}
+        elif reason:
+            reasons[names[0]] = reason
+    return reasons
+
+
+def why_not_installed() -> str:
+    """Return why nothing can be installed by apt here."""
+    return "neither root nor sudo without a password" if has_apt() else "this system has no apt"
 
 
 def simulated_packages(output: str) -> list[str]:
@@ -163,7 +206,7 @@ def simulated_packages(output: str) -> list[str]:
 
 
 def older_suite_source(targets: str, system: str, codename: str) -> str | None:
-    """Return an apt source line for the suite in which an older release of this system keeps its packages.
+    """Return apt source lines for this release and for the older one that `OLDER_SUITE` names, or None.
 
     Parameters
     ----------
@@ -172,8 +215,8 @@ def older_suite_source(targets: str, system: str, codename: str) -> str | None:
     system, codename
         `ID` and `VERSION_CODENAME` of /etc/os-release.
     """
-    older = OLDER_SUITE.get(system)
-    if older is None or older == codename:
+    older, components = OLDER_SUITE.get(system, (codename, ""))
+    if older == codename:
         return None
     for line in targets.splitlines():
         release, _, rest = line.partition(" ")
@@ -181,7 +224,7 @@ def older_suite_source(targets: str, system: str, codename: str) -> str | None:
         if release == codename and uri:
             # Without a key file in the sources, apt prints the name of the variable; its own keys serve then.
             option = f"[signed-by={key}] " if key.startswith("/") else ""
-            return f"deb {option}{uri} {older} main"
+            return "\n".join(f"deb {option}{uri} {suite} {components}" for suite in (codename, older))
     return None
 
 
@@ -219,31 +262,40 @@ def unpack_package(package: str, cache: Path, *, with_dependencies: bool) -> str
     """Download a package by apt, and what it needs and this system has not; unpack all into the user's cache.
 
     Returns why that failed, or None. The system's package lists are used where they know the package; otherwise lists
-    of the user's own are fetched, then those of an older release.
+    of the user's own are fetched, and if this release has it not, those of an older one (`forget_lists` removes them).
     """
     if not has_apt():
         return "this system has no apt"
-    (cache / "apt").mkdir(parents=True, exist_ok=True)
     release = os_release(Path("/etc/os-release").read_text()) if Path("/etc/os-release").exists() else {}
     targets = run(
         ["apt-get", "indextargets", "--format", "$(RELEASE) $(REPO_URI) $(SIGNED_BY)", "Created-By: Packages"]
     )
     older = older_suite_source(targets.stdout, release.get("ID", ""), release.get("VERSION_CODENAME", ""))
+    has_lists = any(Path("/var/lib/apt/lists").glob("*_Packages*"))
     reason = None
     for name, source in (("system", None), ("own", None), ("older", older)):
         if name == "older" and source is None:
             continue
+        if name == "own" and has_lists and not candidates(run(["apt-cache", "policy", package]).stdout):
+            continue  # fresh lists of the same release would not know it either
         options: list[str] = []
         if name != "system":
-            options = private_apt_options(cache / "apt" / name, source)
-            print(f"  fetching package lists ({name})", flush=True)
-            run(["apt-get", *options, "update"])  # a failure shows in the download
+            folder = cache / "apt" / name
+            fresh = not folder.exists()
+            options = private_apt_options(folder, source)
+            if fresh:
+                print(f"  fetching package lists ({name})", flush=True)
+                run(["apt-get", *options, "update"])  # a failure shows in the download
         reason = _download_and_unpack(package, cache, options, with_dependencies)
         if reason is None:
             break
+    return reason
+
+
+def forget_lists(cache: Path) -> None:
+    """Remove the package lists that `unpack_package` fetched: the next set-up wants new ones."""
     for name in ("own", "older"):
         shutil.rmtree(cache / "apt" / name, ignore_errors=True)
-    return reason
 
 
 def _download_and_unpack(package: str, cache: Path, options: list[str], with_dependencies: bool) -> str | None:
@@ -254,6 +306,7 @@ def _download_and_unpack(package: str, cache: Path, options: list[str], with_dep
             return last_lines(simulation.stdout, 1)
         # A package that is installed already (yet not found, so perhaps on another machine's disk) is not listed.
         packages = simulated_packages(simulation.stdout) or packages
+    (cache / "apt").mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".unpack.", dir=cache / "apt") as folder:
         command = shlex.join(["apt-get", *options, "download", *packages])
         done = run(["sh", "-c", f"cd {shlex.quote(folder)} && {command}"])
@@ -370,13 +423,11 @@ def _by_apt_wheel(folder: Path) -> None:
 
 
 def _by_apt_install(folder: Path) -> None:
-    packages = ["python3-venv" if Path(sys.executable).resolve().parent == Path("/usr/bin") else ""]
-    if not packages[0]:
+    if Path(sys.executable).resolve().parent != Path("/usr/bin"):
         raise SetupError("this Python is not the system's, so no system package can help it")
     with tempfile.TemporaryDirectory() as logs:
-        reason = install_packages(packages, Path(logs) / "apt.log")
-    if reason:
-        raise SetupError(reason)
+        for reason in install_packages(["python3-venv"], Path(logs) / "apt.log").values():
+            raise SetupError(reason)
     _checked([sys.executable, "-m", "venv", folder])
 
 
@@ -466,38 +517,27 @@ def wanted_tools() -> list[str]:
     return [name for name in PACKAGES if name != "chromium" or name in request or os.environ.get("CI")]
 
 
-def get_tools(names: Sequence[str], log_folder: Path) -> dict[str, str]:
+def get_tools(names: Sequence[str], log: Path) -> dict[str, str]:
     """Get what is missing of the tools; return why, for each that still is."""
 
     def missing() -> list[str]:
         tools.forget_versions()
         return [name for name in names if tools.find_tool(name) is None]
 
-    reasons: dict[str, str] = {}
-    cache = tools.cache_folder()
+    cache, reasons = tools.cache_folder(), {}
     install = [name for name in missing() if name != "osu018"]
-    if install and administrator() is not None:
-        reason = install_packages([PACKAGES[name] for name in install], log_folder / "apt.log")
-        if reason and len(install) > 1:  # one unknown package must not keep the others away
-            for name in install:
-                reason = install_packages([PACKAGES[name]], log_folder / f"apt-{name}.log")
-                reasons |= {name: reason} if reason else {}
-        elif reason:
-            reasons[install[0]] = reason
+    if install:
+        failed = install_packages([PACKAGES[name] for name in install], log)
+        reasons = {name: failed[PACKAGES[name]] for name in install if PACKAGES[name] in failed}
+    forget_lists(cache)
     for name in missing():
         if name in UNPACKABLE:
             print(f"  unpacking {PACKAGES[name]} into {cache}", flush=True)
             reason = unpack_package(PACKAGES[name], cache, with_dependencies=name != "osu018")
             write_wrappers(cache)
             reasons |= {name: reason} if reason else {}
-        else:
-            reasons.setdefault(name, install_reason())
-    return {name: reasons.get(name, "it does not run here") for name in missing()}
-
-
-def install_reason() -> str:
-    """Return why nothing could be installed by apt."""
-    return "neither root nor sudo without a password" if has_apt() else "this system has no apt"
+    forget_lists(cache)
+    return {name: reasons.get(name, "it was got, but does not run here") for name in missing()}
 
 
 # --- all of it -------------------------------------------------------------------------------------------------------
@@ -516,34 +556,31 @@ def set_up(environment: Path, *, if_needed: bool) -> None:
     finished = stamp.get("key") == key and environment_works(environment)
     if finished and if_needed and isinstance(looked_for, list) and set(wanted) <= set(looked_for):
         return
-    python = environment / "bin" / "python"
+    python, log = environment / "bin" / "python", environment / "setup.log"
     if not finished:
         print(f"Setting up in {environment} (this is done once)", flush=True)
         if not (environment / "pyvenv.cfg").is_file() or not has_pip(python):
             print(f"  virtual environment: {make_environment(environment)}", flush=True)
-        log = environment / "setup.log"
-        done = run_long(
-            "Python packages",
-            [python, "-m", "pip", "install", "--editable", f"{ROOT}[dev]"],
-            log,
-            {"LC_ALL": "C.UTF-8"},
-        )
+        install = [python, "-m", "pip", "install", "--editable", f"{ROOT}[dev]"]
+        done = run_long("Python packages", install, log, {"LC_ALL": "C.UTF-8"})
         if done.returncode:
             raise SetupError(f"the Python packages cannot be installed: {last_lines(done.stdout, 6)}; all of it: {log}")
-    skipped = get_tools(wanted, environment)
+    skipped = get_tools(wanted, log)
     for name in wanted:
         found = tools.find_tool(name)
         if found:
             print(f"  found    {name} {found.version}: {found.path}")
     for name, reason in skipped.items():
-        how = next(tool.how_to_get for tool in tools.TOOLS if tool.name == name)
-        print(f"  skipped  {name}: {reason}; how to get it: {how}; needed by: {_needed_by(name)}")
+        print(f"  skipped  {skipped_line(name, reason)}")
     write_stamp(environment, key, wanted)
     print("Set-up is complete" + (f", without {', '.join(skipped)}" if skipped else ""), flush=True)
 
 
-def _needed_by(name: str) -> str:
-    return next(tool.needed_by for tool in tools.TOOLS if tool.name == name)
+def skipped_line(name: str, reason: str) -> str:
+    """Return what to tell a user of a tool that this set-up could not get."""
+    tool = next(tool for tool in tools.TOOLS if tool.name == name)
+    how = tool.how_to_get.removeprefix("`make setup`, or ")
+    return f"{name}: {reason}; how to get it: {how}; needed by: {tool.needed_by}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
