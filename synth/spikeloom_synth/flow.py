@@ -36,7 +36,7 @@ class Asic:
         flip_flops = self.netlist.flip_flops()
         memories = [
             {
-                "instance": each.instance,
+                "instance": each.name,
                 "module": each.module,
                 "width": each.width,
                 "depth": each.depth,

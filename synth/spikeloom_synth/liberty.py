@@ -14,7 +14,7 @@ from pathlib import Path
 
 from spikeloom.errors import InputError
 
-__all__ = ["Cell", "Library", "Pin", "evaluate", "inputs_of", "load_libraries", "read_liberty"]
+__all__ = ["Cell", "Library", "Pin", "State", "evaluate", "inputs_of", "load_libraries", "read_liberty"]
 
 _SKIPPED = frozenset(
     "timing internal_power lu_table_template power_lut_template wire_load wire_load_selection leakage_power "
@@ -65,6 +65,18 @@ class Pin:
 
 
 @dataclass(frozen=True, kw_only=True)
+class State:
+    """What a flip-flop holds and when: Liberty functions of its pins and of its own state."""
+
+    variable: str
+    inverse: str
+    next_state: str
+    clocked_on: str
+    clear: str | None = None
+    preset: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Cell:
     """One library cell; `area` in the library's area unit (um2 by custom), `leakage` in watt or None if not stated."""
 
@@ -72,6 +84,8 @@ class Cell:
     area: float
     leakage: float | None
     pins: dict[str, Pin]
+    state: State | None = None
+    """Of a flip-flop of one bit; None for everything else."""
     is_flip_flop: bool = False
     is_latch: bool = False
     is_macro: bool = False
@@ -384,11 +398,24 @@ def _cell(group: _Group, capacitance_unit: float, leakage_unit: float, path: Pat
                 three_state="three_state" in pin.attributes,
             )
     leakage = _number(group.attributes.get("cell_leakage_power"))
+    state = None
+    for flip_flop in group.of("ff"):
+        variables = [name.strip(' "') for name in flip_flop.name.split(",")]
+        if len(variables) == 2 and {"next_state", "clocked_on"} <= flip_flop.attributes.keys():
+            state = State(
+                variable=variables[0],
+                inverse=variables[1],
+                next_state=flip_flop.attributes["next_state"],
+                clocked_on=flip_flop.attributes["clocked_on"],
+                clear=flip_flop.attributes.get("clear"),
+                preset=flip_flop.attributes.get("preset"),
+            )
     return Cell(
         name=group.name,
         area=area,
         leakage=None if leakage is None else leakage * leakage_unit,
         pins=pins,
+        state=state,
         is_flip_flop=any(True for _ in group.of("ff", "ff_bank")),
         is_latch=any(True for _ in group.of("latch", "latch_bank")),
         is_macro=any(True for _ in group.of("memory")) or group.attributes.get("is_macro_cell") == "true",

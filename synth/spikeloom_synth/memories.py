@@ -41,6 +41,11 @@ class Memory:
     """Name of its $readmemh file; empty when its contents come at run time."""
 
     @property
+    def name(self) -> str:
+        """Its name in reports: the generator wraps each memory in a module of its own, as instance `body`."""
+        return self.instance.removesuffix(".body")
+
+    @property
     def bits(self) -> int:
         """Storage, in bits."""
         return self.width * self.depth
@@ -53,7 +58,7 @@ class Memory:
     @property
     def cell(self) -> str:
         """Name of the netlist cell type: one for each instance, because each has its own contents."""
-        return f"{self.module}_{self.depth}x{self.width}__" + re.sub(r"\W", "_", self.instance)
+        return f"{self.module}_{self.depth}x{self.width}__" + re.sub(r"\W", "_", self.name)
 
     def pins(self) -> list[tuple[str, int | None]]:
         """(pin, bits) without the clock; None for a pin that is no bus."""
@@ -136,9 +141,8 @@ def memory_liberty(memories: Iterable[Memory], access_ns: float, setup_ns: float
                     f'{edge}_constraint (scalar) {{ values ("{setup_ns}"); }} ' for edge in ("rise", "fall")
                 )
                 arcs = f"timing () {{ related_pin : clk; timing_type : setup_rising; {tables}}}"
-            lines.append(
-                f"    {f'bus ({pin}) {{ bus_type : bus{bits};' if bits else f'pin ({pin}) {{'} direction : {'output' if output else 'input'}; "
-                f"{'' if output else 'capacitance : 0; '}{arcs} }}"
-            )
+            opening = f"bus ({pin}) {{ bus_type : bus{bits};" if bits else f"pin ({pin}) {{"
+            way = "direction : output;" if output else "direction : input; capacitance : 0;"
+            lines.append(f"    {opening} {way} {arcs} }}")
         lines.append("  }")
     return "\n".join(lines) + "\n}\n"

@@ -189,7 +189,7 @@ def _blocks(netlist: Netlist, depth: int) -> dict[str, str]:
     for instance in netlist.instances.values():
         kind = netlist.kind(instance)
         if kind is None:
-            block[instance.name] = block_of(netlist.memories[instance.name].instance.split(".")[:-1], depth)
+            block[instance.name] = block_of(netlist.memories[instance.name].name.split(".")[:-1], depth)
             outputs = frozenset({"r_data"})
         else:
             outputs = kind.outputs

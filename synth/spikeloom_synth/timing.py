@@ -242,7 +242,7 @@ def _end_point(netlist: Netlist, pin: str) -> str:
         return pin
     kind = netlist.kind(cell)
     if kind is None:
-        return f"{instance}.{port}"
+        return f"{netlist.memories[instance].name}.{port}"
     for output in sorted(kind.outputs):
         for net in cell.pins.get(output, ()):
             if name := netlist.net_name(net):

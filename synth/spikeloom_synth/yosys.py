@@ -28,6 +28,7 @@ from .options import ADDERS, RECIPES, SynthOptions
 __all__ = [
     "Coarse",
     "Design",
+    "cell_models",
     "design_from_build",
     "elaborate",
     "liberty_files",
@@ -431,6 +432,24 @@ def map_to_cells(
     run_yosys("\n".join(script) + "\n", folder, f"map_{recipe}", cwd=folder)
     (folder / "memories.v").write_text(memory_wrappers(coarse.memories))
     return load_netlist(folder / "mapped.json", coarse.top, libraries, coarse.memories, coarse.registers)
+
+
+def cell_models(netlist: Netlist, plain: list[Path], folder: Path) -> Path:
+    """Write `cells.v`: what the cells of a netlist do, from the functions in the Liberty files.
+
+    With it, `netlist.v`, `memories.v` and the memory modules of the export make a netlist that any simulator runs.
+    """
+    used = sorted({each.type for each in netlist.instances.values() if each.type in netlist.library})
+    script = [
+        *(f"read_liberty -overwrite -ignore_miss_func {_quoted(path)}" for path in plain),
+        "setattr -mod -unset blackbox =*",
+        "setattr -mod -unset whitebox =*",
+        "select " + " ".join(f"={name}" for name in used),
+        "opt_clean -purge",
+        "write_verilog -noattr -selected cells.v",
+    ]
+    run_yosys("\n".join(script) + "\n", folder, "cells", cwd=folder)
+    return folder / "cells.v"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
