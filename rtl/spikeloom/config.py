@@ -50,9 +50,9 @@ class NetworkConfig:
         Literal["zero", "subtract", "delayed_zero", "delayed_subtract"],
         _doc("reset of the neurons, not stored by NIR: zero | subtract | delayed_zero | delayed_subtract (snnTorch)"),
     ] = "zero"
-    state: Annotated[
-        Literal["clear", "keep"], _doc("membrane potentials at the end of an input: clear | keep")
-    ] = "clear"
+    state: Annotated[Literal["clear", "keep"], _doc("membrane potentials at the end of an input: clear | keep")] = (
+        "clear"
+    )
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -94,10 +94,13 @@ class CoreConfig:
     kind: Annotated[Literal["digital"], _doc("architecture: digital")] = "digital"
     lanes: Annotated[
         Literal["full"] | Positive | list[Literal["full"] | Positive],
-        _doc('neurons updated per cycle: 1 to the layer width, "full" = one lane per neuron; a list gives each layer its own'),
+        _doc(
+            'neurons updated per cycle: 1 to the layer width, "full" = one lane per neuron; a list gives each layer its own'
+        ),
     ] = "full"
     weights: Annotated[
-        Literal["fixed", "loaded"], _doc("weights fixed at elaboration (smallest) or loaded at run time: fixed | loaded")
+        Literal["fixed", "loaded"],
+        _doc("weights fixed at elaboration (smallest) or loaded at run time: fixed | loaded"),
     ] = "fixed"
     parameters: Annotated[
         Literal["fixed", "loaded"],
@@ -105,16 +108,20 @@ class CoreConfig:
     ] = "fixed"
     queue_depth: Annotated[int, _doc("events that each layer's input queue holds, 2 to 4096", ge=2, le=4096)] = 2
     spike_queue: Annotated[
-        int, _doc("groups of spikes held between neurons and serialiser when lanes do not cover the layer", ge=1, le=256)
+        int,
+        _doc("groups of spikes held between neurons and serialiser when lanes do not cover the layer", ge=1, le=256),
     ] = 4
     decision: Annotated[
         Literal["auto", "count", "first", "value", "none"],
         _doc("decision unit: auto | count (most spikes) | first (first spike) | value (largest read-out) | none"),
     ] = "auto"
     readout: Annotated[
-        Literal["last", "tick"], _doc("when a read-out layer reports its potentials: last (end of input) | tick (every step)")
+        Literal["last", "tick"],
+        _doc("when a read-out layer reports its potentials: last (end of input) | tick (every step)"),
     ] = "last"
-    probe: Annotated[bool, _doc("add a stream per layer that shows every membrane potential (for verification)")] = False
+    probe: Annotated[bool, _doc("add a stream per layer that shows every membrane potential (for verification)")] = (
+        False
+    )
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -149,7 +156,8 @@ class Config:
 
     schema: Annotated[Literal[1], _doc("version of this format")] = SCHEMA
     name: Annotated[
-        str, _doc("name of the design: its folder below build/ and its Verilog module", pattern=r"^[a-z][a-z0-9_]{0,40}$")
+        str,
+        _doc("name of the design: its folder below build/ and its Verilog module", pattern=r"^[a-z][a-z0-9_]{0,40}$"),
     ]
     network: NetworkConfig
     quantise: QuantiseConfig = dataclasses.field(default_factory=QuantiseConfig)

@@ -6,7 +6,8 @@ from amaranth.hdl import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from .events import address_bits, event_signature
+from ..items import address_bits
+from .events import event_signature
 from .sram import Sram
 
 __all__ = ["DecisionLayout", "DecisionUnit", "ValueDecision"]

@@ -4,12 +4,9 @@ from amaranth.hdl import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["EventLayout", "EventQueue", "address_bits", "event_signature"]
+from ..items import address_bits
 
-
-def address_bits(addresses: int) -> int:
-    """Bits of an address below `addresses`; at least 1, so that every payload has the field."""
-    return max(1, (addresses - 1).bit_length())
+__all__ = ["EventLayout", "EventQueue", "event_signature"]
 
 
 class EventLayout(data.StructLayout):

@@ -9,7 +9,7 @@ from amaranth.hdl import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from .events import address_bits
+from ..items import address_bits
 
 __all__ = ["LoadPort"]
 

@@ -7,7 +7,7 @@ from amaranth.hdl import *
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from .events import address_bits
+from ..items import address_bits
 
 __all__ = ["ExportPlatform", "MemoryRecord", "Sram"]
 
@@ -73,9 +73,7 @@ class Sram(wiring.Component):
     def __init__(self, *, name: str, depth: int, width: int, port_type: PortType, contents=()):
         if port_type == "rom" and len(contents) != depth:
             raise ValueError(f"memory {name}: a ROM of {depth} rows was given {len(contents)} rows of contents")
-        self.record = MemoryRecord(
-            name=name, port_type=port_type, depth=depth, width=width, contents=tuple(contents)
-        )
+        self.record = MemoryRecord(name=name, port_type=port_type, depth=depth, width=width, contents=tuple(contents))
         bits = address_bits(depth)
         ports = {"r_en": In(1), "r_addr": In(bits), "r_data": Out(width)}
         if port_type == "1r1w":
@@ -121,7 +119,7 @@ def verilog_body(port_type: PortType) -> str:
     lines = [
         f"// {title} r_data holds while r_en is low.",
         f"module {VERILOG_MODULE[port_type]} #(",
-        "  parameter WIDTH = 1, parameter DEPTH = 2, parameter ADDRESS = 1, parameter INIT_FILE = \"\"",
+        '  parameter WIDTH = 1, parameter DEPTH = 2, parameter ADDRESS = 1, parameter INIT_FILE = ""',
         ") (",
         "  " + ",\n  ".join(ports),
         ");",

@@ -280,7 +280,11 @@ def plan_core(network: IntegerNetwork, core: CoreConfig, *, steps: int, direct: 
         )
     readout = network.layers[-1].threshold is None
     if core.decision in ("count", "first") and readout:
-        raise InputError(f"core.decision: {core.decision!r} was given, but the last layer is a read-out; accepted: value, none, auto")
+        raise InputError(
+            f"core.decision: {core.decision!r} was given, but the last layer is a read-out; accepted: value, none, auto"
+        )
     if core.decision == "value" and not readout:
-        raise InputError("core.decision: 'value' was given, but the last layer fires; accepted: count, first, none, auto")
+        raise InputError(
+            "core.decision: 'value' was given, but the last layer fires; accepted: count, first, none, auto"
+        )
     return CorePlan(network=network, core=core, steps=steps, layers=tuple(layers))

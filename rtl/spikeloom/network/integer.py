@@ -88,7 +88,8 @@ class Leak:
         if self.kind == "none":
             return v
         if self.kind == "linear":
-            return np.where(v >= 0, np.maximum(v - self.amount, 0), np.minimum(v + self.amount, 0)).astype(v.dtype)
+            amount = min(self.amount, np.iinfo(v.dtype).max)  # takes every v but the type's lowest to 0 just as well
+            return np.where(v >= 0, np.maximum(v - amount, 0), np.minimum(v + amount, 0)).astype(v.dtype)
         if self.kind == "shift":
             u = v
             for k in self.shifts:
@@ -97,16 +98,17 @@ class Leak:
         return (v * v.dtype.type(self.factor)) >> self.fraction_bits
 
     def range(self, low: int, high: int) -> tuple[int, int]:
-        """Smallest and largest u over low <= v <= high.
+        """Smallest and largest u over low <= v <= high, both attained.
 
-        Every kind but the two-shift one is monotone in v; two shifts are walked over the corners of the floor.
+        Every kind but the two-shift one is monotone in v. Two shifts make u drop, by 1, exactly at the multiples of
+        the larger power of two; from one multiple to the next u never falls, so the extremes lie at the ends or at
+        the outermost multiples.
         """
-        values = {low, high, 0 if low <= 0 <= high else low}
+        values = {low, high}
         if self.kind == "shift" and len(self.shifts) == 2:
-            # v - (v >> a) - (v >> b) dips by at most 2 around each multiple of the shifts, and is else monotone
-            # when a, b >= 2; with a shift of 1 its slope may be 0 or negative, so widen by the worst floor error.
-            bounds = self.apply(np.array(sorted(values), dtype=np.int64))
-            return int(bounds.min()) - 2, int(bounds.max()) + 2
+            larger = max(self.shifts)
+            first, last = -(-low >> larger) << larger, high >> larger << larger  # multiples: first >= low, last <= high
+            values |= {v for v in (first, last - 1) if low <= v <= high}
         bounds = self.apply(np.array(sorted(values), dtype=np.int64))
         return int(bounds.min()), int(bounds.max())
 
@@ -169,11 +171,13 @@ class IntegerLayer:
         weights = np.array(self.weights)
         if weights.ndim != 2 or 0 in weights.shape or weights.dtype.kind not in "iu":
             fail(f"weights of shape {weights.shape} and type {weights.dtype}: accepted is [neurons, fan_in] of integers")
-        weights = weights.astype(np.int64)
         bias = np.zeros(len(weights), np.int64) if self.bias is None else np.array(self.bias)
         if bias.shape != (len(weights),) or bias.dtype.kind not in "iu":
             fail(f"bias of shape {bias.shape} and type {bias.dtype}: accepted are {len(weights)} integers")
-        bias = bias.astype(np.int64)
+        for what, array in (("weights", weights), ("bias", bias)):
+            if signed_bits(array.min(), array.max()) > MAX_BITS:
+                fail(f"{what} from {array.min()} to {array.max()} need more than {MAX_BITS} bits")
+        weights, bias = weights.astype(np.int64), bias.astype(np.int64)
         for array in (weights, bias):
             array.flags.writeable = False
         object.__setattr__(self, "weights", weights)
@@ -202,9 +206,16 @@ class IntegerLayer:
                 fail(f"reset_amount = {self.reset_amount} does not belong to reset {self.reset!r}")
             if not 1 <= self.reset_amount <= self.v_max:
                 fail(f"reset_amount = {self.reset_amount}: accepted is 1 to {self.v_max}")
-        low, high = self.accumulator_range()
-        if signed_bits(int(low.min()), int(high.max())) > MAX_BITS:
-            fail(f"its sums from {low.min()} to {high.max()} need more than {MAX_BITS} bits")
+        if self.leak.kind == "multiply" and self.potential_bits + self.leak.fraction_bits > MAX_BITS:
+            fail(
+                f"potential_bits = {self.potential_bits} and {self.leak.fraction_bits} fraction bits of the leak: "
+                f"accepted are at most {MAX_BITS} together"
+            )
+        # In Python integers, since a sum that is too large does not fit numpy's either; |weights| < 2**32 here.
+        sums = int(np.abs(weights).sum(axis=1).max()) * self.max_count
+        reach = sums + max(-int(bias.min()), int(bias.max()), 0) - self.v_min
+        if signed_bits(-reach, reach) > MAX_BITS:
+            fail(f"its sums reach {reach} and need more than {MAX_BITS} bits")
 
     @property
     def neurons(self) -> int:

@@ -58,8 +58,9 @@ class Trace:
             return self.counts.argmax(axis=1).astype(np.int64)
         if kind == "first":
             spikes = self.spikes[-1]
-            flat = spikes.reshape(len(spikes), -1)  # step-major, so the first 1 is the earliest, lowest index
-            return np.where(flat.any(axis=1), flat.argmax(axis=1) % spikes.shape[2], 0).astype(np.int64)
+            steps, outputs = spikes.shape[1:]
+            flat = spikes.reshape(len(spikes), steps * outputs)  # step-major: the first 1 is the earliest, lowest index
+            return np.where(flat.any(axis=1), flat.argmax(axis=1) % outputs, 0).astype(np.int64)
         raise InputError(f"decision {kind!r}: accepted are count, first, value")
 
 
@@ -109,8 +110,9 @@ def simulate(
                 f"accepted are integers [{batch}, {first.neurons}]"
             )
         _check_current(first, current)
+        current = current.astype(np.int64)  # unsigned 64-bit numbers would turn the sums into floating point
     if network.state == "keep":  # consecutive inputs are one long input
-        spikes = spikes.reshape(1, batch * steps, -1)
+        spikes = spikes.reshape(1, batch * steps, network.inputs)
         current = None if current is None else np.repeat(current, steps, axis=0)[None]
     elif current is not None:
         current = current[:, None, :]
@@ -135,7 +137,7 @@ def simulate(
             arriving = fired[index][part]
 
     def shaped(array: np.ndarray) -> np.ndarray:
-        return array.reshape(batch, steps, -1)
+        return array.reshape(batch, steps, array.shape[-1])
 
     last = stored[-1]
     return Trace(

@@ -3,6 +3,7 @@
 import io
 import json
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,18 @@ from .integer import IntegerLayer, IntegerNetwork, Leak
 __all__ = ["load_network", "network_bytes", "save_network"]
 
 SCHEMA = 1
+# What reading a damaged archive can raise: broken structure, broken compression, a method or encryption unknown here.
+_DAMAGE = (
+    OSError,
+    EOFError,
+    KeyError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def network_bytes(network: IntegerNetwork) -> bytes:
@@ -87,7 +100,9 @@ def load_network(path: Path | str) -> IntegerNetwork:
             return IntegerNetwork(name=header["name"], state=header["state"], layers=tuple(layers))
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; accepted is a network.npz that `spikeloom elaborate` wrote") from error
-    except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+    except InputError as error:
+        raise InputError(str(error) if str(error).startswith(f"{path}: ") else f"{path}: {error}") from error
+    except _DAMAGE as error:
         raise InputError(f"{path}: not a readable network file ({error}); `spikeloom elaborate` writes a new one") from error
 
 

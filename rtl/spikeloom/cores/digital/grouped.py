@@ -12,10 +12,11 @@ from amaranth.hdl import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect
 
-from ...blocks.events import EventLayout, EventQueue, address_bits, event_signature
+from ...blocks.events import EventLayout, EventQueue, event_signature
 from ...blocks.neuron import NeuronParameters, add_small, fires, leaked, saturate
 from ...blocks.serialiser import FlagGroup, GroupSerialiser
 from ...blocks.sram import Sram
+from ...items import address_bits
 from .ports import LayerEngine
 
 __all__ = ["GroupedEngine", "PassMerger"]

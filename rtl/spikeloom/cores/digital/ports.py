@@ -4,7 +4,8 @@ from amaranth.hdl import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ...blocks.events import address_bits, event_signature
+from ...blocks.events import event_signature
+from ...items import address_bits
 from ...mapping.plan import WORD_BITS, LayerPlan
 
 __all__ = ["LayerEngine", "LoadRow", "ReadoutLayout"]

@@ -1,0 +1,300 @@
+"""What `spikeloom elaborate` leaves behind: a folder with Verilog, memory images, a manifest and a bench, standing alone."""
+
+import hashlib
+import json
+import platform as host
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from . import __version__
+from .blocks.sram import ExportPlatform, MemoryRecord, verilog_body
+from .config import render_config
+from .cores.digital import Accelerator
+from .errors import SpikeloomError
+from .items import encode_events
+from .mapping.cost import CostModel
+from .mapping.image import image_words
+from .mapping.plan import CorePlan
+from .network.reference import simulate
+from .network.storage import network_bytes
+from .output import replace_folder
+from .project import Inputs, Project
+
+__all__ = ["Exported", "elaborate", "verilog"]
+
+SCHEMA = 1
+BENCH_INPUTS = 3
+
+# All modules of a design share a file, and bits of intermediate sums that nothing reads are left to synthesis.
+LINT_OFF = "// verilator lint_off DECLFILENAME\n// verilator lint_off UNUSEDSIGNAL\n"
+LINT_ON = "// verilator lint_on UNUSEDSIGNAL\n// verilator lint_on DECLFILENAME\n"
+
+MEANINGS = {
+    "clk": "clock, rising edge",
+    "rst": "reset, synchronous, active high",
+    "events_in": "input events {address, tick, last}, lowest bits first",
+    "events_out": "spikes and ticks of the last layer {address, tick, last}",
+    "decision": "answer of an input {index, value}",
+    "readout": "potentials of the read-out layer {index, value, last}",
+    "load": "image words",
+    "load_refused": "the latest image was for another core, or damaged",
+    "load_complete": "the latest image was taken whole",
+    "dropped": "input events whose address no neuron listens to, saturating",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """Verilog of a core and the memories that it instantiates."""
+
+    verilog: str
+    memories: tuple[MemoryRecord, ...]
+    ports: tuple[tuple[str, str, int], ...]
+    """(name, input | output, bits) of each port of the top module."""
+
+
+def verilog(plan: CorePlan, name: str) -> Exported:
+    """Elaborate the core of `plan` as Verilog module `name`.
+
+    Amaranth writes RTLIL; Yosys turns it into Verilog that simulators read without time-zero unknowns. Cost grows
+    with the lanes: about 10 ms each.
+
+    Raises
+    ------
+    SpikeloomError
+        If Yosys fails.
+    """
+    from amaranth.back import rtlil
+
+    target = ExportPlatform()
+    accelerator = Accelerator(plan)
+    text = rtlil.convert(accelerator, name=name, platform=target, emit_src=False)
+    text = re.sub(r"^( *(?:module|cell)) \\(\S+)", _plain_name, text, flags=re.M)
+    with tempfile.TemporaryDirectory(prefix="spikeloom-") as scratch:
+        source, result = Path(scratch, "core.il"), Path(scratch, "core.v")
+        source.write_text(text)
+        _run_backend(source, result)
+        # Comments that Yosys writes name its own version and files of this run: not part of the design.
+        lines = [line for line in result.read_text().splitlines() if not line.lstrip().startswith("/*")]
+    body = LINT_OFF + "\n".join(lines).strip() + "\n" + LINT_ON
+    memories = tuple(sorted(target.memories, key=lambda record: record.name))
+    return Exported(verilog=body, memories=memories, ports=_ports(body, name))
+
+
+def _plain_name(match: re.Match) -> str:
+    """Module names without the dots of their hierarchy, which Verilog would have to escape."""
+    return f"{match[1]} \\{re.sub(r'[^A-Za-z0-9_]', '_', match[2])}"
+
+
+def _run_backend(source: Path, target: Path) -> None:
+    command = [sys.executable, "-m", "spikeloom.verilog_backend", str(source), str(target)]
+    done = subprocess.run(command, cwd=source.parent, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    if done.returncode:
+        tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-6:])
+        raise SpikeloomError(f"Yosys could not write the Verilog (exit {done.returncode}):\n{tail}")
+
+
+def _ports(body: str, name: str) -> tuple[tuple[str, str, int], ...]:
+    """Ports of module `name`, read back from the Verilog itself."""
+    start = body.index(f"module {name}(")
+    block = body[start : body.index("endmodule", start)]
+    ports = []
+    for direction, high, port in re.findall(r"^  (input|output) (?:\[(\d+):0\] )?(\w+);", block, re.M):
+        ports.append((port, direction, int(high or 0) + 1))
+    return tuple(sorted(ports))
+
+
+def elaborate(
+    project: Project, folder: Path, *, inputs: Inputs | None = None, progress: Callable[[str], None] = lambda text: None
+) -> dict:
+    """Write the export of `project` to `folder`, as a whole, and return its manifest.
+
+    Raises
+    ------
+    InputError
+        Where the configuration, the network or the folder cannot be used; before anything is written.
+    """
+    config = project.config
+    progress("network")
+    plan = project.plan
+    network = project.network
+    inputs = inputs or project.inputs(BENCH_INPUTS)
+    progress("gateware")
+    exported = verilog(plan, config.name)
+    progress("bench")
+    trace = simulate(network, inputs.spikes, current=inputs.current)
+    with replace_folder(folder) as temporary:
+        files: dict[str, str | bytes] = {
+            "config.toml": render_config(config),
+            "network.npz": network_bytes(network),
+            "quantisation.json": json.dumps(project.quantised[1].to_json(), indent=1, sort_keys=True) + "\n",
+            f"rtl/{config.name}.v": exported.verilog,
+        }
+        for port_type in sorted({record.port_type for record in exported.memories}):
+            record = next(entry for entry in exported.memories if entry.port_type == port_type)
+            files[f"rtl/{record.module}.v"] = verilog_body(port_type)
+        for record in exported.memories:
+            if record.image:
+                digits = -(-record.width // 4)
+                files[f"rtl/{record.image}"] = "".join(f"{row:0{digits}x}\n" for row in record.contents)
+        if plan.loads:
+            files[f"{config.name}.image"] = np.array(image_words(plan), dtype="<u4").tobytes()
+        files |= _bench(project, plan, exported, inputs, trace)
+        manifest = _manifest(project, plan, exported, files)
+        files["manifest.json"] = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
+        for name, content in files.items():
+            path = temporary / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return manifest
+
+
+def _bench(project: Project, plan: CorePlan, exported: Exported, inputs: Inputs, trace) -> dict[str, str | bytes]:
+    """A plain-Verilog bench with its stimulus and the answers of the reference."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    # Stimulus words are {kind (8 bits), word (32 bits)}: 0 an event, 1 a word for the load port.
+    stimulus: list[int] = []
+    if plan.loads:
+        stimulus += [1 << 32 | word for word in image_words(plan)]
+    for b in range(len(inputs.spikes)):
+        if inputs.current is not None:
+            stimulus += [1 << 32 | word for word in image_words(plan, current=inputs.current[b])]
+        stimulus += encode_events(inputs.spikes[b : b + 1])[0].tolist()
+    streams = {"events_out": encode_events(trace.spikes[-1])[0].tolist()}
+    widths = {port: bits for port, _, bits in exported.ports}
+    index_bits = max(1, (plan.network.outputs - 1).bit_length())
+    if plan.decision != "none":
+        streams["decision"] = [
+            int(index) | _decision_value(plan, trace, b, int(index)) << index_bits
+            for b, index in enumerate(trace.decision(plan.decision))
+        ]
+    if trace.readout is not None:
+        shown = trace.readout if plan.core.readout == "tick" else trace.readout[:, -1:]
+        bits = plan.network.layers[-1].potential_bits
+        words = []
+        for sample in shown:
+            for t, values in enumerate(sample):
+                for n, value in enumerate(values):
+                    last = t == len(sample) - 1 and n == len(values) - 1
+                    words.append(n | (int(value) & ((1 << bits) - 1)) << index_bits | int(last) << (index_bits + bits))
+        streams["readout"] = words
+    probes = [
+        port.removesuffix("__valid")
+        for port, _, _ in exported.ports
+        if port.startswith("probe_") and port.endswith("__valid")
+    ]
+    environment = Environment(
+        loader=PackageLoader("spikeloom", "templates"), undefined=StrictUndefined, keep_trailing_newline=True
+    )
+    bench = environment.get_template("bench.v.j2").render(
+        name=project.config.name,
+        items=len(stimulus),
+        streams=[{"name": n, "bits": widths[f"{n}__payload"], "count": len(words)} for n, words in streams.items()],
+        input_bits=widths["events_in__payload"],
+        loads=plan.loads,
+        probes=[{"name": probe, "bits": widths[f"{probe}__payload"]} for probe in probes],
+        settle=plan.network.outputs + 8,
+        files=sorted({record.module for record in exported.memories}),
+    )
+    files: dict[str, str | bytes] = {f"bench/{project.config.name}_tb.v": bench}
+    files["bench/stimulus.mem"] = "".join(f"{word:010x}\n" for word in stimulus)
+    for name, words in streams.items():
+        digits = -(-widths[f"{name}__payload"] // 4)
+        files[f"bench/expected_{name}.mem"] = "".join(f"{word:0{digits}x}\n" for word in words)
+    return files
+
+
+def _decision_value(plan: CorePlan, trace, b: int, index: int) -> int:
+    """Second field of the decision of input b, as unsigned bits."""
+    if plan.decision == "value":
+        bits = plan.network.layers[-1].potential_bits
+        return int(trace.readout[b, -1, index]) & ((1 << bits) - 1)
+    if plan.decision == "count":
+        return min(int(trace.counts[b, index]), (1 << plan.steps.bit_length()) - 1)
+    fired = np.flatnonzero(trace.spikes[-1][b].any(axis=1))
+    none = (1 << (plan.steps.bit_length() + 1)) - 1
+    return int(fired[0]) if len(fired) else none
+
+
+def _manifest(project: Project, plan: CorePlan, exported: Exported, files: dict) -> dict:
+    config = project.config
+    cost = CostModel(plan.network, config.core, steps=config.input.steps, direct=config.input.coding == "current")
+
+    def meaning(port: str) -> str:
+        stem = port.split("__")[0]
+        if stem.startswith("probe_"):
+            return f"potentials of layer {stem.removeprefix('probe_')} after each step {{row, values}}"
+        return MEANINGS[stem]
+
+    return {
+        "schema": SCHEMA,
+        "name": config.name,
+        "core": config.core.kind,
+        "hash": plan.hash,
+        "network": plan.network.content_hash(),
+        "top": config.name,
+        "clock": "clk",
+        "reset": "rst",
+        "decision": plan.decision,
+        "steps": config.input.steps,
+        "inputs": plan.network.inputs,
+        "outputs": plan.network.outputs,
+        "ports": [
+            {"name": port, "direction": direction, "bits": bits, "meaning": meaning(port)}
+            for port, direction, bits in exported.ports
+        ],
+        "layers": [
+            {
+                "name": entry.name,
+                "fan_in": entry.layer.fan_in,
+                "neurons": entry.layer.neurons,
+                "lanes": entry.lanes,
+                "rows": entry.groups,
+                "accumulator_bits": list(entry.lane_bits),
+                "neuron_bits": entry.neuron_bits.tolist(),
+                "bias_bits": entry.bias_bits,
+                "weight_bits": entry.layer.weight_bits,
+                "potential_bits": entry.layer.potential_bits,
+                "threshold": entry.layer.threshold,
+                "leak": entry.layer.leak.describe(),
+                "reset": entry.layer.reset,
+                "nonzero_weights": int(np.count_nonzero(entry.layer.weights)),
+            }
+            for entry in plan.layers
+        ],
+        "memories": [
+            {
+                "instance": record.name,
+                "module": record.module,
+                "port_type": record.port_type,
+                "depth": record.depth,
+                "width": record.width,
+                "bits": record.bits,
+                "image": record.image,
+            }
+            for record in exported.memories
+        ],
+        "load_map": [
+            {"region": number, "layer": layer, "kind": kind, "rows": rows, "row_bits": bits}
+            for number, (layer, kind, rows, bits) in enumerate(plan.regions)
+        ],
+        "cost": cost.to_json(),
+        "versions": {
+            "spikeloom": __version__,
+            "python": host.python_version(),
+            **{package: version(package) for package in ("amaranth", "pyosys", "numpy", "nir")},
+        },
+        "content": {
+            name: hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()
+            for name, content in sorted(files.items())
+        },
+    }

@@ -1,0 +1,152 @@
+"""Images: what the load port of a core takes, told apart by the hash of the core they are for.
+
+File: little-endian 32-bit words `MAGIC, hash low, hash high, n`, then n words of records; a record is
+{region (8 bits, high), rows (24 bits, low)} and its rows, each filled up to whole words, lowest bits first.
+"""
+
+import struct
+
+import numpy as np
+
+from ..errors import InputError
+from ..network.integer import IntegerLayer, IntegerNetwork
+from .plan import MAGIC, WORD_BITS, CorePlan, LayerPlan
+
+__all__ = ["build_image", "image_words", "read_image"]
+
+
+def image_words(
+    plan: CorePlan, network: IntegerNetwork | None = None, *, current: np.ndarray | None = None
+) -> list[int]:
+    """Words that load `network` (by default the plan's own) into the core of `plan`.
+
+    With `current` (integers [neurons of the first layer], direct current of one input) only the biases of the first
+    layer: bias + current.
+
+    Raises
+    ------
+    InputError
+        If the core loads nothing, or where the network does not fit its widths, shapes or kinds.
+    """
+    if not plan.regions:
+        raise InputError(
+            "this core loads nothing: weights and parameters are fixed; set core.weights or core.parameters to 'loaded'"
+        )
+    network = network or plan.network
+    check_fits(plan, network)
+    body: list[int] = []
+    plans = {entry.name: (entry, layer) for entry, layer in zip(plan.layers, network.layers, strict=True)}
+    for number, (name, kind, rows, bits) in enumerate(plan.regions):
+        entry, layer = plans[name]
+        if current is not None and (kind != "bias" or entry is not plan.layers[0]):
+            continue
+        if kind == "weights":
+            contents = entry.weight_rows(layer)
+        elif kind == "bias":
+            bias = layer.bias if current is None else layer.bias + np.asarray(current, dtype=np.int64)
+            _check_bias(entry, bias)
+            contents = entry.bias_rows(bias)
+        else:
+            values = _registers(entry, layer)
+            contents = [sum(value << (WORD_BITS * n) for n, value in enumerate(values))]
+        words = -(-bits // WORD_BITS)
+        body.append(number << 24 | rows)
+        for row in contents:
+            body += np.frombuffer(row.to_bytes(words * 4, "little"), dtype="<u4").tolist()
+    core = int(plan.hash, 16)
+    return [MAGIC, core & 0xFFFF_FFFF, core >> 32, len(body), *body]
+
+
+def build_image(plan: CorePlan, network: IntegerNetwork | None = None) -> bytes:
+    """The image file of `network` for the core of `plan`; see `image_words`."""
+    words = image_words(plan, network)
+    return struct.pack(f"<{len(words)}I", *words)
+
+
+def read_image(data: bytes, plan: CorePlan, *, origin: str = "image") -> list[int]:
+    """The words of an image file, checked to be one for the core of `plan`.
+
+    Raises
+    ------
+    InputError
+        If it is damaged or was made for another core.
+    """
+    if len(data) < 16 or len(data) % 4 or struct.unpack_from("<I", data)[0] != MAGIC:
+        raise InputError(f"{origin}: not an image: accepted is a file that `spikeloom image` wrote")
+    words = list(struct.unpack(f"<{len(data) // 4}I", data))
+    if words[3] != len(words) - 4:
+        raise InputError(f"{origin}: holds {len(words) - 4} words where its head says {words[3]}; it is damaged")
+    given = f"{words[2] << 32 | words[1]:016x}"
+    if given != plan.hash:
+        raise InputError(
+            f"{origin}: made for core {given}; accepted here is core {plan.hash}: build the image for this core"
+        )
+    return words
+
+
+def check_fits(plan: CorePlan, network: IntegerNetwork) -> None:
+    """Raise InputError, naming layer and reason, unless the core of `plan` computes `network` exactly."""
+    if len(network.layers) != len(plan.layers):
+        raise InputError(f"the network has {len(network.layers)} layers; the core has {len(plan.layers)}")
+    if network.state != plan.network.state:
+        raise InputError(f"the network's state is {network.state!r}; the core was built for {plan.network.state!r}")
+    for entry, layer in zip(plan.layers, network.layers, strict=True):
+
+        def fail(what: str, given, accepted, layer=layer):
+            raise InputError(f"layer {layer.name!r}: {what} {given} does not fit the core; accepted: {accepted}")
+
+        built = entry.layer
+        if layer.weights.shape != built.weights.shape:
+            fail("shape", list(layer.weights.shape), f"{list(built.weights.shape)} [neurons, fan_in]")
+        for name in ("weight_bits", "potential_bits", "reset", "max_count"):
+            if getattr(layer, name) != getattr(built, name):
+                fail(name, repr(getattr(layer, name)), repr(getattr(built, name)))
+        if (layer.threshold is None) != (built.threshold is None):
+            fail("threshold", layer.threshold, "a read-out" if built.threshold is None else "a firing layer")
+        shape = (layer.leak.kind, len(layer.leak.shifts), layer.leak.fraction_bits)
+        if shape != (built.leak.kind, len(built.leak.shifts), built.leak.fraction_bits):
+            fail("leak", layer.leak.describe(), f"the kind of {built.leak.describe()}")
+        if entry.weights == "fixed" and not np.array_equal(layer.weights, built.weights):
+            fail("weights", "", "the ones fixed at elaboration, or core.weights = 'loaded'")
+        if not entry.bias_loaded and not np.array_equal(layer.bias, built.bias):
+            fail("bias", "", "the one fixed at elaboration, or core.parameters = 'loaded'")
+        parameters = ("threshold", "subtracts", "leak")
+        if entry.parameters == "fixed" and any(getattr(layer, n) != getattr(built, n) for n in parameters):
+            fail("threshold, reset or leak", "", "those fixed at elaboration, or core.parameters = 'loaded'")
+        _registers(entry, layer)
+        if entry.bias_loaded:
+            _check_bias(entry, layer.bias)
+        other = LayerPlan(
+            layer=layer, lanes=entry.lanes, weights=entry.weights, parameters=entry.parameters,
+            direct=False, clears=entry.clears,
+        )  # fmt: skip
+        for lane, (need, have) in enumerate(zip(other.lane_bits, entry.lane_bits, strict=True)):
+            if need > have:
+                fail(f"accumulator of lane {lane}: {need} bits", "", f"{have} bits")
+
+
+def _registers(entry: LayerPlan, layer: IntegerLayer) -> list[int]:
+    """Values of the parameter registers of `entry` for `layer`, in order."""
+    values = {
+        "threshold": layer.threshold,
+        "subtracts": layer.subtracts,
+        "leak_amount": layer.leak.amount,
+        "leak_factor": layer.leak.factor,
+    } | {f"leak_shift{n}": k for n, k in enumerate(layer.leak.shifts)}
+    result = []
+    for name, (bits, _) in entry.registers.items():
+        value = values[name]
+        if value is None or not 0 <= value < 1 << bits:
+            raise InputError(
+                f"layer {layer.name!r}: {name} = {value} does not fit the core; accepted: 0 to {(1 << bits) - 1}"
+            )
+        result.append(int(value))
+    return result
+
+
+def _check_bias(entry: LayerPlan, bias: np.ndarray) -> None:
+    low, high = -(1 << (entry.bias_bits - 1)), (1 << (entry.bias_bits - 1)) - 1
+    if bias.size and (bias.min() < low or bias.max() > high):
+        raise InputError(
+            f"layer {entry.name!r}: bias from {bias.min()} to {bias.max()} does not fit the core; accepted: {low} to {high}"
+        )

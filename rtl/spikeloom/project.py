@@ -1,0 +1,151 @@
+"""From a configuration to an integer network, its inputs and its place on a core: what every command starts with."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .config import Config, load_config
+from .errors import InputError
+from .mapping.plan import CorePlan, plan_core
+from .network import zoo
+from .network.coding import CodingOptions, Encoded, encode, encode_spikes
+from .network.integer import IntegerNetwork
+from .network.nir_import import import_nir
+from .network.quantise import Calibration, QuantisationReport, QuantiseOptions, quantise
+
+if TYPE_CHECKING:
+    from .network.float_network import FloatNetwork
+
+__all__ = ["Inputs", "Project"]
+
+CALIBRATION_INPUTS = 1000
+ZOO = "zoo:"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Inputs:
+    """Coded inputs of a network, in the order of the data set.
+
+    `spikes` uint8 [B, T, inputs]; `current` int [B, neurons of the first layer] or None; `labels` int [B] or None;
+    `values` are what was coded (None for recorded events); `shape` is the picture that the inputs were.
+    """
+
+    spikes: np.ndarray
+    current: np.ndarray | None
+    labels: np.ndarray | None
+    values: np.ndarray | None
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Project:
+    """A configuration and what follows from it; each part is computed once, when first asked for.
+
+    `folder` is what relative paths of the configuration start from.
+    """
+
+    config: Config
+    folder: Path
+
+    @classmethod
+    def load(cls, path: Path | str) -> "Project":
+        """Read the configuration at `path`."""
+        path = Path(path)
+        return cls(config=load_config(path), folder=path.resolve().parent)
+
+    @cached_property
+    def network_file(self) -> Path:
+        """The NIR file."""
+        name = self.config.network.file
+        return zoo.path(name[len(ZOO) :]) if name.startswith(ZOO) else self.folder / name
+
+    @cached_property
+    def float_network(self) -> "FloatNetwork":
+        """The network as it was trained."""
+        return import_nir(self.network_file, dt=self.config.network.dt, reset=self.config.network.reset)
+
+    @cached_property
+    def coding(self) -> CodingOptions:
+        """How inputs become spikes."""
+        given = self.config.input
+        return CodingOptions(
+            coding=given.coding, steps=given.steps, max_rate=given.max_rate, seed=given.seed, step_us=given.step_us
+        )
+
+    @cached_property
+    def quantised(self) -> tuple[IntegerNetwork, QuantisationReport]:
+        """The integer network and what quantisation cost."""
+        options, state = self.config.quantise, self.config.network.state
+        wanted = QuantiseOptions(
+            weight_bits=options.weight_bits,
+            potential_bits=options.potential_bits,
+            leak=options.leak,
+            scale=options.scale,
+            state=state,
+        )
+        network, report = quantise(self.float_network, wanted, calibration=self._calibration())
+        return network, report
+
+    @cached_property
+    def network(self) -> IntegerNetwork:
+        """The integer network."""
+        return self.quantised[0]
+
+    @cached_property
+    def plan(self) -> CorePlan:
+        """The network on its core."""
+        direct = self.config.input.coding == "current"
+        return plan_core(self.network, self.config.core, steps=self.config.input.steps, direct=direct)
+
+    @property
+    def has_data(self) -> bool:
+        """Whether the configuration names a data set."""
+        return self.config.data.set != "none"
+
+    @cached_property
+    def _dataset(self):
+        from .network.datasets import load_dataset
+
+        data = self.config.data
+        if not self.has_data:
+            raise InputError("data.set: 'none' was given; accepted for labelled inputs: digits, mnist, nmnist, npz")
+        return load_dataset(data.set, self.folder / data.path if data.path else None)
+
+    def _select(self, *, train: bool, count: int | None) -> tuple:
+        """Values (or recordings), labels and picture shape of the first `count` samples of one half of the data."""
+        data = self._dataset
+        if self.config.data.set == "nmnist":
+            held_out = [n for n in range(len(data.labels)) if (n % 5 == 0) != train][:count]
+            recordings = [data[n] for n in held_out]
+            return recordings, np.asarray(data.labels)[held_out], (2, 34, 34)
+        x, y = (data.train_x, data.train_y) if train else (data.test_x, data.test_y)
+        if len(x) == 0:
+            x, y = data.test_x, data.test_y
+        return x[:count], y[:count], data.shape
+
+    def _calibration(self) -> Calibration | None:
+        if not self.has_data:
+            return None
+        values, labels, _ = self._select(train=True, count=CALIBRATION_INPUTS)
+        spikes = encode_spikes(self.coding, values, self.float_network.inputs)
+        direct = values if self.config.input.coding == "current" else None
+        return Calibration(spikes=spikes, values=direct, labels=labels)
+
+    def inputs(self, count: int | None = None) -> Inputs:
+        """The first `count` test inputs of the data set (default: `data.inputs`), coded.
+
+        Without a data set, random inputs of 10 % density from a fixed Philox stream, unlabelled.
+        """
+        network, steps = self.network, self.config.input.steps
+        count = self.config.data.inputs if count is None else count
+        if not self.has_data:
+            random = np.random.Generator(np.random.Philox(key=[0, 0x51]))
+            spikes = (random.random((count, steps, network.inputs)) < 0.1).astype(np.uint8)
+            return Inputs(spikes=spikes, current=None, labels=None, values=None, shape=(network.inputs,))
+        values, labels, shape = self._select(train=False, count=count)
+        coded: Encoded = encode(self.coding, values, network.layers[0])
+        kept = values if isinstance(values, np.ndarray) else None
+        return Inputs(spikes=coded.spikes, current=coded.current, labels=labels, values=kept, shape=shape)
