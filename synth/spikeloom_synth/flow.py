@@ -1,17 +1,38 @@
 """The steps in order: an exported design becomes area, timing, power and FPGA figures, each with its label."""
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from spikeloom.errors import InputError, SpikeloomError, ToolMissing
+from spikeloom.output import replace_folder, write_atomic
+from spikeloom.tools import require_tool
+
+from .errors import FlowError
+from .fpga import count
+from .gatesim import Workload, read_stimulus
 from .liberty import Library
 from .netlist import Netlist
 from .options import RECIPES, SynthOptions
+from .power import measure
 from .timing import Timing, analyse
-from .yosys import Coarse, Design, elaborate, liberty_files, map_to_cells, yosys_version
+from .yosys import (
+    Coarse,
+    Design,
+    cell_models,
+    design_from_build,
+    elaborate,
+    liberty_files,
+    map_to_cells,
+    yosys_version,
+)
 
-__all__ = ["Asic", "asic"]
+__all__ = ["SCHEMA", "Asic", "asic", "bench_workload", "synthesise"]
+
+SCHEMA = 1
+"""Version of synthesis.json."""
 
 Progress = Callable[[str], None]
 
@@ -27,8 +48,10 @@ class Asic:
     recipe: str
     tried: dict[str, dict]
     """{recipe: {"area", "fmax_mhz"}} of every recipe that was run."""
-    registers: Timing
-    memories: Timing
+    registers: Timing | None
+    """Register to register; None when OpenSTA is missing."""
+    memories: Timing | None
+    """With the assumed timing of the memories."""
     folder: Path
 
     def summary(self) -> dict:
@@ -67,8 +90,10 @@ class Asic:
         }
 
 
-def timing_json(timing: Timing) -> dict:
+def timing_json(timing: Timing | None) -> dict | None:
     """A timing result, ready for JSON: the critical path in full, the other end points in one line each."""
+    if timing is None:
+        return None
     rows = [
         {"from": path.start, "to": path.end, "period_ns": round(path.period_ns, 4), "levels": len(path.stages) - 2}
         for path in timing.paths
@@ -84,11 +109,18 @@ def timing_json(timing: Timing) -> dict:
     }
 
 
-def asic(design: Design, options: SynthOptions, folder: Path, progress: Progress = lambda text: None) -> Asic:
+def asic(
+    design: Design,
+    options: SynthOptions,
+    folder: Path,
+    progress: Progress = lambda text: None,
+    *,
+    timed: bool = True,
+) -> Asic:
     """Synthesise and time a design.
 
     With the recipe `auto`, recipes are tried smallest first until one reaches the target clock register to register;
-    if none does, the fastest is kept.
+    if none does, the fastest is kept. Without timing, the smallest is.
 
     Raises
     ------
@@ -99,29 +131,35 @@ def asic(design: Design, options: SynthOptions, folder: Path, progress: Progress
     progress("reading the Verilog")
     coarse = elaborate(design, options, folder)
     recipes = RECIPES if options.recipe == "auto" else (options.recipe,)
-    results: dict[str, tuple[Netlist, Timing, Path]] = {}
+    results: dict[str, tuple[Netlist, Timing | None, Path]] = {}
     for recipe in recipes:
         work = folder / f"map_{recipe}"
         work.mkdir(exist_ok=True)
         progress(f"mapping to {libraries[0].name} ({recipe})")
         netlist = map_to_cells(coarse, libraries, plain, options, work, recipe=recipe)
-        progress(f"timing ({recipe})")
-        timing = analyse(netlist, libraries, plain, options, work, memory_timing=False)
+        timing = None
+        if timed:
+            progress(f"timing ({recipe})")
+            timing = analyse(netlist, libraries, plain, options, work, memory_timing=False)
         results[recipe] = netlist, timing, work
-        if timing.fmax_mhz is None or timing.fmax_mhz >= options.clock_mhz:
+        if timing is None or timing.fmax_mhz is None or timing.fmax_mhz >= options.clock_mhz:
             break
-    tried = {
-        recipe: {"um2": round(netlist.area(), 3), "fmax_mhz": timing.fmax_mhz and round(timing.fmax_mhz, 2)}
-        for recipe, (netlist, timing, _) in results.items()
-    }
 
     def clock(recipe: str) -> float:
-        return results[recipe][1].fmax_mhz or float("inf")
+        timing = results[recipe][1]
+        return timing.fmax_mhz if timing and timing.fmax_mhz else float("inf")
 
+    tried = {
+        recipe: {
+            "um2": round(results[recipe][0].area(), 3),
+            "fmax_mhz": round(clock(recipe), 2) if clock(recipe) < float("inf") else None,
+        }
+        for recipe in results
+    }
     reached = [recipe for recipe in results if clock(recipe) >= options.clock_mhz]
     best = reached[0] if reached else max(results, key=clock)
     netlist, timing, work = results[best]
-    with_memories = analyse(netlist, libraries, plain, options, work, memory_timing=True)
+    with_memories = analyse(netlist, libraries, plain, options, work, memory_timing=True) if timed else None
     for path in list(work.iterdir()):
         if path.is_file():
             path.replace(folder / path.name)
@@ -139,3 +177,175 @@ def asic(design: Design, options: SynthOptions, folder: Path, progress: Progress
         memories=with_memories,
         folder=folder,
     )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# A build folder
+
+
+def bench_workload(build: Path, manifest: dict) -> Workload:
+    """The stimulus of a build folder's bench, with the answers of the reference simulator and the synaptic operations.
+
+    Raises
+    ------
+    InputError
+        If a file of the bench is missing or damaged.
+    """
+    stimulus = build / "bench" / "stimulus.mem"
+    widths = {port["name"]: port["bits"] for port in manifest["ports"]}
+    bits = {name: widths[f"{name}__payload"] for name in ("events_in", "load") if f"{name}__payload" in widths}
+    items = read_stimulus(stimulus, bits)
+    image = build / f"{manifest['name']}.image"
+    warmup = image.stat().st_size // 4 if image.is_file() else 0
+    expected = {
+        name: path
+        for name in ("events_out", "decision", "readout")
+        if (path := build / "bench" / f"expected_{name}.mem").is_file()
+    }
+    if not expected:
+        raise InputError(f"{build / 'bench'}: no expected_*.mem; elaborate again")
+    inferences = sum(item >> (bits["events_in"] - 1) for kind, item in items if kind == 0)
+    # With direct input currents, part of the work comes through the load port and is no synaptic operation.
+    direct = any(kind == 1 for kind, _ in items[warmup:])
+    sops = None if direct else _synaptic_operations(build, manifest, [item for kind, item in items if kind == 0])
+    return Workload(
+        stimulus=stimulus,
+        name=f"{manifest['name']}: the {inferences} inputs of its bench",
+        warmup=warmup,
+        sops=sops,
+        expected=expected,
+    )
+
+
+def _synaptic_operations(build: Path, manifest: dict, events: list[int]) -> int:
+    """Spikes delivered to non-zero weights, counted by the reference simulator."""
+    import numpy as np
+
+    from spikeloom.items import decode_events
+    from spikeloom.network.reference import simulate
+    from spikeloom.network.storage import load_network
+
+    network = load_network(build / "network.npz")
+    steps = manifest["steps"]
+    words = np.array(events, dtype=np.int64)
+    ticks = int((words >> (int(words.max()).bit_length() - 2) & 1).sum())
+    spikes = decode_events(words, batch=ticks // steps, steps=steps, addresses=network.inputs)
+    trace = simulate(network, spikes)
+    total = 0
+    for layer, given in zip(network.layers, [spikes, *trace.spikes], strict=False):
+        fan_out = np.count_nonzero(layer.weights, axis=0)  # weights are [neurons, inputs]
+        total += int((given.astype(np.int64).sum(axis=(0, 1)) * fan_out).sum())
+    return total
+
+
+def synthesise(
+    build: Path,
+    options: SynthOptions,
+    progress: Progress = lambda text: None,
+    *,
+    skip_missing: bool = False,
+) -> dict:
+    """Synthesise a build folder of `spikeloom elaborate`; writes `build/synth/` as a whole.
+
+    Parameters
+    ----------
+    build
+        Folder with manifest.json.
+    progress
+        Called with a few words at the start of each step.
+    skip_missing
+        Leave out the steps whose tools are missing, each with its reason in the result; otherwise they are an error.
+
+    Returns
+    -------
+    What synthesis.json holds: `area`, `memories`, `timing`, `power`, `fpga`, each with its label; `skipped`.
+
+    Raises
+    ------
+    ToolMissing
+        If a tool is missing, before any work is done.
+    InputError
+        If the folder, the library or an option cannot be used.
+    SpikeloomError
+        If a tool fails (its log is then beside the folder, in synth_failed.log), if a memory became flip-flops, or if
+        the netlist answers the bench's stimulus otherwise than the reference simulator.
+    """
+    design, manifest = design_from_build(build)
+    skipped: dict[str, str] = {}
+    needed = {"area": ["yosys"], "timing": ["sta"], "power": ["sta", "g++"] if options.power else [], "fpga": []}
+    if "osu018" in ((options.liberty,) if isinstance(options.liberty, str) else options.liberty):
+        needed["area"].append("osu018")
+    for step, tools in needed.items():
+        for tool in tools:
+            try:
+                require_tool(tool)
+            except ToolMissing as error:
+                if not skip_missing or step == "area":
+                    raise
+                skipped[step] = str(error)
+    workload = bench_workload(build, manifest) if options.power else None
+    try:
+        with replace_folder(build / "synth") as folder:
+            result = _figures(build, design, manifest, workload, options, folder, progress, skipped)
+            (folder / "synthesis.json").write_text(json.dumps(result, indent=1, sort_keys=True) + "\n")
+    except FlowError as error:
+        # The folder is gone with its half-made files; the log is what the user needs.
+        kept = build / "synth_failed.log"
+        write_atomic(kept, error.log.read_bytes() if error.log.is_file() else error.reason)
+        raise SpikeloomError(f"{error.reason}\nlog: {kept}") from error
+    return result
+
+
+def _figures(
+    build: Path,
+    design: Design,
+    manifest: dict,
+    workload: Workload | None,
+    options: SynthOptions,
+    folder: Path,
+    progress: Progress,
+    skipped: dict[str, str],
+) -> dict:
+    """All steps, in `folder`."""
+    result = asic(design, options, folder, progress, timed="timing" not in skipped)
+    bits = sum(memory.bits for memory in result.coarse.memories)
+    promised = sum(memory["bits"] for memory in manifest["memories"])
+    if bits != promised:
+        raise SpikeloomError(f"{design.top}: the netlist has {bits} bits of memory, its manifest {promised}")
+    figures = {
+        "schema": SCHEMA,
+        "name": manifest["name"],
+        "hash": manifest["hash"],
+        "options": asdict(options),
+        **result.summary(),
+        "power": None,
+        "netlist_check": None,
+        "fpga": {},
+        "skipped": skipped,
+    }
+    cell_models(result.netlist, result.plain, folder)
+    if workload and "power" not in skipped:
+        power, activity = measure(
+            result.netlist,
+            result.libraries,
+            result.plain,
+            options,
+            workload,
+            folder,
+            images=design.folder,
+            progress=progress,
+        )
+        figures["power"] = power.summary()
+        figures["netlist_check"] = {
+            "level": "mapped netlist against the reference simulator on the bench's stimulus",
+            "equal_words": {name: len(activity.outputs[name]) for name in sorted(workload.expected)},
+        }
+    for family in options.fpga:
+        progress(f"counting {family} resources")
+        figures["fpga"][family] = count(design, family, folder).summary()
+    for name in ("mapped.json", "coarse.il", "memories.json", "registers.txt"):
+        (folder / name).unlink(missing_ok=True)
+    for path in result.plain:
+        if path.parent == folder:  # unzipped for the tools
+            path.unlink()
+    return figures

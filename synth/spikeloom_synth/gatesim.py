@@ -16,6 +16,7 @@ from pathlib import Path
 from spikeloom.errors import InputError, SpikeloomError
 from spikeloom.tools import require_tool
 
+from .errors import FlowError
 from .liberty import Cell, Library, evaluate, inputs_of
 from .netlist import Instance, Netlist
 
@@ -407,7 +408,7 @@ def _run(command: list[str], folder: Path, what: str, *, stuck: Path | None = No
         if stuck and stuck.is_file():
             lines += [line for line in stuck.read_text().splitlines()[-1:] if line.startswith("stuck")]
         reason = "\n".join(lines[-3:]) or f"ended with code {code}"
-        raise SpikeloomError(f"{what} failed: {reason}\nlog: {log}")
+        raise FlowError(f"{what} failed: {reason}", log)
     log.unlink()
 
 

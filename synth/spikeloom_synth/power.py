@@ -15,6 +15,7 @@ from pathlib import Path
 
 from spikeloom.errors import SpikeloomError
 
+from .errors import FlowError
 from .gatesim import Activity, Workload, play
 from .liberty import Library
 from .memories import memory_liberty
@@ -128,22 +129,17 @@ def power_of(
         saif.append((name, rows))
     (folder / "design.sdc").write_text(write_sdc(netlist, libraries, options.period_ns, clock))
     (folder / "power.lib").write_text(memory_liberty(netlist.memories.values(), 0, 0, timed=False))
-    (folder / "activity.tcl").write_text(
-        "proc act {pin transitions duty} { sta::set_power_pin_activity [get_pins $pin] $transitions $duty }\n"
-        + "\n".join(lines)
-        + "\n"
-    )
-    (folder / "activity.saif").write_text(_saif(netlist.top, saif, options.period_ns))
+    if sta_version().startswith("2."):
+        tell = (
+            "proc act {pin transitions duty} { sta::set_power_pin_activity [get_pins $pin] $transitions $duty }\n"
+            "source activity.tcl\n"
+        )
+        (folder / "activity.tcl").write_text("\n".join(lines) + "\n")
+    else:  # inside 3.0 activities have another unit; its reader of SAIF takes care of it
+        tell = f"read_saif -scope {netlist.top} activity.saif\n"
+        (folder / "activity.saif").write_text(_saif(netlist.top, saif, options.period_ns))
     tcl = read_design(netlist, plain, "design.sdc", folder, "power.lib") + (
-        # From 3.0 on activities have other units inside, and a reader of SAIF does it all.
-        "if {[info commands read_saif] ne {}} {\n"
-        f"    read_saif -scope {netlist.top} activity.saif\n"
-        "} else {\n"
-        "    source activity.tcl\n"
-        "}\n"
-        'puts "BEGIN"\n'
-        "report_power -instances [get_cells *] -digits 8\n"
-        'puts "END"\n'
+        tell + 'puts "BEGIN"\nreport_power -instances [get_cells *] -digits 8\nputs "END"\n'
     )
     output = run_sta(tcl, folder, "power")
     table = output.partition("BEGIN")[2].partition("END")[0]
@@ -155,7 +151,7 @@ def power_of(
                 result[fields[4]] = (float(fields[0]), float(fields[1]), float(fields[2]))
     missing = len(saif) - len(result)
     if missing:
-        raise SpikeloomError(f"OpenSTA gave no power for {missing} of {len(saif)} cells\nlog: {folder / 'power.log'}")
+        raise FlowError(f"OpenSTA gave no power for {missing} of {len(saif)} cells", folder / "power.log")
     return result
 
 

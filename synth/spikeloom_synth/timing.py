@@ -9,9 +9,9 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from spikeloom.errors import SpikeloomError
 from spikeloom.tools import require_tool
 
+from .errors import FlowError
 from .liberty import Library
 from .memories import memory_liberty
 from .netlist import Netlist
@@ -66,7 +66,7 @@ def run_sta(tcl: str, folder: Path, name: str) -> str:
     ------
     ToolMissing
         If there is no `sta`.
-    SpikeloomError
+    FlowError
         If OpenSTA reports an error. It goes on after errors, so its output is searched for them.
     """
     program = require_tool("sta").path
@@ -88,7 +88,7 @@ def run_sta(tcl: str, folder: Path, name: str) -> str:
     errors += re.findall(r"\S(Error: .*)", done.stdout)
     if errors or done.returncode:
         excerpt = "\n".join(errors[:4]) or f"ended with code {done.returncode}"
-        raise SpikeloomError(f"OpenSTA failed ({name}): {excerpt}\nlog: {log}")
+        raise FlowError(f"OpenSTA failed ({name}): {excerpt}", log)
     return done.stdout
 
 
@@ -163,7 +163,7 @@ def analyse(
 
     Raises
     ------
-    ToolMissing, SpikeloomError
+    ToolMissing, FlowError
         As `run_sta`.
     """
     name = "timing_memory" if memory_timing else "timing"
@@ -175,7 +175,7 @@ def analyse(
     tcl = read_design(netlist, plain, "design.sdc", folder, f"{name}.lib") + _REPORT.replace("COUNT", str(paths))
     output = run_sta(tcl, folder, name)
     if "DONE" not in output:
-        raise SpikeloomError(f"OpenSTA failed ({name}): the report ends too early\nlog: {folder / f'{name}.log'}")
+        raise FlowError(f"OpenSTA failed ({name}): the report ends too early", folder / f"{name}.log")
     found = [_path(netlist, part, options.period_ns) for part in output.split("PATH ")[1:]]
     found.sort(key=lambda path: -path.period_ns)
     label = {

@@ -13,13 +13,13 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from spikeloom.errors import InputError, SpikeloomError
 from spikeloom.tools import require_tool
 
+from .errors import FlowError
 from .liberty import Library, load_libraries
 from .memories import MEMORY_MODULES, Memory, memory_stubs, memory_wrappers
 from .netlist import Netlist, load_netlist
@@ -36,8 +36,6 @@ __all__ = [
     "run_yosys",
     "yosys_version",
 ]
-
-Progress = Callable[[str], None]
 
 REGISTER = "spikeloom_register"
 """Attribute that marks the wires of registers until they have been listed."""
@@ -99,7 +97,7 @@ def run_yosys(script: str, folder: Path, name: str, *, cwd: Path | None = None) 
     ------
     ToolMissing
         If pyosys is not installed.
-    SpikeloomError
+    FlowError
         If Yosys fails; the message has its error and the path of the log.
     """
     require_tool("yosys")
@@ -126,7 +124,7 @@ def run_yosys(script: str, folder: Path, name: str, *, cwd: Path | None = None) 
                 process.wait()
     text = log.read_text(errors="replace")
     if code:
-        raise SpikeloomError(f"Yosys failed ({name}): {_excerpt(text, code)}\nlog: {log}")
+        raise FlowError(f"Yosys failed ({name}): {_excerpt(text, code)}", log)
     return text
 
 
