@@ -1,0 +1,143 @@
+"""Networks for tests: hypothesis strategies of plain dicts as the oracle takes them, and their integer networks."""
+
+import random
+
+import numpy as np
+from hypothesis import strategies as st
+
+from spikeloom.network.integer import IntegerLayer, IntegerNetwork, Leak
+
+RESETS = ("zero", "subtract", "delayed_zero", "delayed_subtract", "none")
+
+
+def leak_of(numbers) -> Leak:
+    """The Leak of an oracle's leak tuple."""
+    kind, *rest = numbers
+    return {
+        "none": lambda: Leak(),
+        "linear": lambda: Leak(kind="linear", amount=rest[0]),
+        "shift": lambda: Leak(kind="shift", shifts=tuple(rest)),
+        "multiply": lambda: Leak(kind="multiply", factor=rest[0], fraction_bits=rest[1]),
+    }[kind]()
+
+
+def layer_of(spec: dict, name: str) -> IntegerLayer:
+    """The IntegerLayer of an oracle's layer."""
+    return IntegerLayer(
+        name=name,
+        weights=np.array(spec["weights"]),
+        weight_bits=spec["weight_bits"],
+        potential_bits=spec["potential_bits"],
+        bias=np.array(spec["bias"]),
+        leak=leak_of(spec["leak"]),
+        reset=spec["reset"],
+        threshold=spec["theta"],
+        reset_amount=spec["r"] if spec["theta"] is not None and spec["reset"].endswith("subtract") else None,
+        max_count=spec.get("max_count", 1),
+    )
+
+
+def network_of(specs: list[dict], state: str = "clear", name: str = "net") -> IntegerNetwork:
+    """The IntegerNetwork of a list of oracle's layers, named fc1, fc2, ..."""
+    layers = tuple(layer_of(spec, f"fc{n}") for n, spec in enumerate(specs, 1))
+    return IntegerNetwork(name=name, layers=layers, state=state)  # type: ignore[arg-type]
+
+
+def edges(low: int, high: int) -> st.SearchStrategy[int]:
+    """Integers that like the ends of their range."""
+    return st.one_of(st.sampled_from(sorted({low, high, max(low, min(0, high))})), st.integers(low, high))
+
+
+@st.composite
+def leaks(draw, potential_bits: int) -> tuple:
+    kind = draw(st.sampled_from(["none", "linear", "shift", "shift2", "multiply"]))
+    if kind == "linear":
+        return ("linear", draw(edges(1, 1 << potential_bits)))  # also larger than any potential
+    if kind.startswith("shift"):
+        return ("shift", *(draw(edges(1, potential_bits + 2)) for _ in range(1 + (kind == "shift2"))))
+    if kind == "multiply":
+        bits = draw(edges(1, min(24, 62 - potential_bits)))
+        return ("multiply", draw(edges(0, 1 << bits)), bits)
+    return ("none",)
+
+
+@st.composite
+def layer_specs(draw, *, fan_in: int, neurons: int, last: bool, max_count: int = 1) -> dict:
+    """A layer with its potentials driven to their limits: sums reach a little further than the stored width."""
+    bits = draw(st.sampled_from([2, 3, 4, 5, 6, 8, 15, 16, 17, 24, 31, 32, 33, 48]))
+    weight_bits = draw(st.integers(1, min(32, bits + 1)))
+    weight = edges(-(1 << weight_bits - 1), (1 << weight_bits - 1) - 1)
+    row = st.lists(weight, min_size=fan_in, max_size=fan_in)
+    v_max = (1 << bits - 1) - 1
+    readout = last and draw(st.booleans())
+    return {
+        "weights": draw(st.lists(row, min_size=neurons, max_size=neurons)),
+        "bias": draw(
+            st.one_of(
+                st.just([0] * neurons), st.lists(edges(-v_max - 2, v_max + 1), min_size=neurons, max_size=neurons)
+            )
+        ),
+        "weight_bits": weight_bits,
+        "potential_bits": bits,
+        "leak": draw(leaks(bits)),
+        "reset": "none" if readout else draw(st.sampled_from(RESETS)),
+        "theta": None if readout else draw(edges(1, v_max)),
+        "r": None if readout else draw(edges(1, v_max)),
+        "max_count": max_count,
+    }
+
+
+@st.composite
+def network_specs(draw, *, max_layers: int = 3, max_width: int = 4, counts: bool = True) -> list[dict]:
+    depth = draw(st.integers(1, max_layers))
+    widths = draw(st.lists(st.integers(1, max_width), min_size=depth + 1, max_size=depth + 1))
+    return [
+        draw(
+            layer_specs(
+                fan_in=widths[n],
+                neurons=widths[n + 1],
+                last=n == depth - 1,
+                max_count=draw(st.sampled_from([1, 1, 3])) if counts and n == 0 else 1,
+            )
+        )
+        for n in range(depth)
+    ]
+
+
+@st.composite
+def stimuli(draw, sources: int, max_count: int = 1, *, max_inputs: int = 3, max_steps: int = 6) -> list:
+    """Spike counts [input][step][source] as nested lists: silence, everything at once, and what lies between."""
+    inputs, steps = draw(st.integers(1, max_inputs)), draw(st.integers(1, max_steps))
+    count = st.sampled_from([0, max_count]) | st.integers(0, max_count)
+    step = st.lists(count, min_size=sources, max_size=sources)
+    one = st.lists(step, min_size=steps, max_size=steps)
+    return draw(st.lists(one, min_size=inputs, max_size=inputs))
+
+
+def random_spec(
+    rng: random.Random,
+    *,
+    fan_in: int,
+    neurons: int,
+    leak: tuple = ("none",),
+    reset: str = "zero",
+    readout: bool = False,
+    bias: bool = False,
+    weight_bits: int = 4,
+    potential_bits: int = 6,
+    theta: int | None = None,
+    r: int | None = None,
+) -> dict:
+    """A layer with random numbers that fires now and then and whose potentials reach both of their limits."""
+    half, v_max = 1 << weight_bits - 1, (1 << potential_bits - 1) - 1
+    theta = theta or max(1, v_max // 2)
+    return {
+        "weights": [[rng.randrange(-half, half) for _ in range(fan_in)] for _ in range(neurons)],
+        "bias": [rng.randrange(-half, half) if bias else 0 for _ in range(neurons)],
+        "weight_bits": weight_bits,
+        "potential_bits": potential_bits,
+        "leak": leak,
+        "reset": "none" if readout else reset,
+        "theta": None if readout else theta,
+        "r": None if readout else r or theta,
+    }

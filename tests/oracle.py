@@ -1,0 +1,136 @@
+"""An independent oracle of the integer network: one neuron, one event at a time, in Python integers.
+
+Written from the equations of the design's section "The integer network is the definition of correct" and nothing
+else: this file imports nothing of the project, and nothing that could compute for it. A layer is a dict::
+
+    weights    list of lists, [neuron][source]          theta           int, or None for a read-out
+    bias       list, [neuron]                           r               int, what a subtracting reset takes off
+    leak       ("none",) ("linear", d)                  reset           "zero" "subtract" "delayed_zero"
+               ("shift", k) ("shift", k1, k2)                           "delayed_subtract" "none"
+               ("multiply", m, f)                       potential_bits  int
+
+It checks nothing that it is given.
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Answer:
+    """What happened: spikes and potentials [layer][input][step][neuron]; extremes of each accumulator on the way.
+
+    `lowest[layer][neuron]` and `highest[layer][neuron]` cover the accumulator after the leak and after every single
+    term that was added to it, and the stored potential.
+    """
+
+    spikes: list = field(default_factory=list)
+    potentials: list = field(default_factory=list)
+    lowest: list = field(default_factory=list)
+    highest: list = field(default_factory=list)
+
+
+def leaked(v, leak):
+    """u = leak(v)."""
+    kind, *numbers = leak
+    if kind == "linear":
+        sign = (v > 0) - (v < 0)
+        return v - sign * min(abs(v), numbers[0])
+    if kind == "shift":
+        return v - sum(v // 2**k for k in numbers)  # // floors
+    if kind == "multiply":
+        m, f = numbers
+        return v * m // 2**f
+    return v
+
+
+def extremes(lowest, highest, n):
+    """A function that widens lowest[n] .. highest[n] to every value it is told."""
+
+    def note(value):
+        lowest[n], highest[n] = min(lowest[n], value), max(highest[n], value)
+
+    return note
+
+
+def step_of_neuron(layer, neuron, v, events, current, order, note):
+    """One step of one neuron: (spike, stored potential).
+
+    `events` lists the sources in any order, one entry per spike; `order` rearranges the terms of the sum (the bias is
+    one of them); `note` is told every value of the accumulator.
+    """
+    theta, r = layer["theta"], layer["r"]
+    low, high = -(2 ** (layer["potential_bits"] - 1)), 2 ** (layer["potential_bits"] - 1) - 1
+
+    u = leaked(v, layer["leak"])
+    if layer["reset"] == "delayed_zero" and v >= theta:
+        u = 0
+    if layer["reset"] == "delayed_subtract" and v >= theta:
+        u = u - r
+    note(u)
+
+    terms = [layer["bias"][neuron], current] + [layer["weights"][neuron][source] for source in events]
+    for term in order(terms):
+        u = u + term
+        note(u)
+
+    u = min(max(u, low), high)
+    if theta is None:
+        note(u)
+        return 0, u
+    spike = 1 if u >= theta else 0
+    if spike and layer["reset"] == "zero":
+        u = 0
+    if spike and layer["reset"] == "subtract":
+        u = u - r
+    note(u)
+    return spike, u
+
+
+def simulate(layers, inputs, *, state="clear", currents=None, order=list):
+    """Run a chain of layers on `inputs`, [input][step][source] spike counts; `currents` is [input][neuron].
+
+    The step of a later layer uses the spikes of the same step of the layer before it. `order(terms)` returns the
+    terms of a sum in the order in which they shall be added.
+    """
+    answer = Answer()
+    arriving = inputs
+    for depth, layer in enumerate(layers):
+        neurons = range(len(layer["weights"]))
+        lowest, highest = [0 for _ in neurons], [0 for _ in neurons]
+        all_spikes, all_potentials = [], []
+        v = [0 for _ in neurons]
+        for number, steps in enumerate(arriving):
+            if state == "clear":
+                v = [0 for _ in neurons]
+            spikes, potentials = [], []
+            for counts in steps:
+                events = [source for source, count in enumerate(counts) for _ in range(count)]
+                fired = []
+                for n in neurons:
+                    note = extremes(lowest, highest, n)
+                    current = currents[number][n] if currents is not None and depth == 0 else 0
+                    spike, v[n] = step_of_neuron(layer, n, v[n], events, current, order, note)
+                    fired.append(spike)
+                spikes.append(fired)
+                potentials.append(list(v))
+            all_spikes.append(spikes)
+            all_potentials.append(potentials)
+        answer.spikes.append(all_spikes)
+        answer.potentials.append(all_potentials)
+        answer.lowest.append(lowest)
+        answer.highest.append(highest)
+        arriving = all_spikes
+    return answer
+
+
+def decide(kind, spikes, potentials):
+    """The class of one input from its last layer: [step][neuron] spikes and potentials; ties to the lowest index."""
+    neurons = len(spikes[0])
+    if kind == "count":
+        score = [sum(step[n] for step in spikes) for n in range(neurons)]
+    elif kind == "first":
+        steps = len(spikes)
+        score = [max([steps - t for t in range(steps) if spikes[t][n]], default=0) for n in range(neurons)]
+    else:
+        score = potentials[-1]
+    return min(range(neurons), key=lambda n: (-score[n], n))
