@@ -21,6 +21,7 @@ import difflib
 import hashlib
 import importlib.metadata
 import io
+import itertools
 import json
 import time
 import tomllib
@@ -74,8 +75,8 @@ class Recipe:
         Adam, one cycle.
     distortion : float
         Strength of random rotation, scaling, shear and shift of the training pictures; 0 is none, 1 is 10 degrees.
-    accumulator_bits : int or None
-        Widest accumulator that is wanted; weights that need more are penalised.
+    accumulator_bits : (int, int) or None
+        Widest accumulators that are wanted; weights that need more are penalised.
     hidden_limit : float or None
         Hidden spikes per step, summed over the layer and averaged over pictures, above which they are penalised.
     noise_events : tuple of int
@@ -97,7 +98,7 @@ class Recipe:
     batch: int
     learning_rate: float
     distortion: float = 1.0
-    accumulator_bits: int | None = None
+    accumulator_bits: tuple[int, int] | None = None
     hidden_limit: float | None = None
     noise_events: tuple[int, ...] = ()
     noise_limit: float = 1.0
@@ -130,7 +131,7 @@ RECIPES: dict[str, Recipe] = {
         epochs=8,
         batch=128,
         learning_rate=2e-3,
-        accumulator_bits=8,
+        accumulator_bits=(8, 9),
         hidden_limit=8.0,
         noise_events=(8, 78, 157),
     ),
@@ -301,17 +302,16 @@ def nir_bytes(network: IntegerNetwork, dt: float = DT) -> bytes:
             tau=dt * factor * ones,
             r=factor * ones,
             v_leak=0 * ones,
-            v_threshold=(layer.threshold - 0.25) / layer.threshold * ones,
-            v_reset=0 * ones,
+            v_threshold=(layer.threshold - 0.25) / layer.threshold * ones,  # v_reset is 0 where it is not given
         )
     nodes["output"] = nir.Output({"output": np.array([network.outputs])})
     keys = list(nodes)
-    graph = nir.NIRGraph(nodes=nodes, edges=list(zip(keys, keys[1:], strict=False)), metadata={})
+    graph = nir.NIRGraph(nodes=nodes, edges=list(itertools.pairwise(keys)), metadata={})
     again, _ = quantise(import_nir(graph, dt=dt, reset="zero", name=network.name), _options(network))
     if again.content_hash() != network.content_hash():
         raise SpikeloomError(f"network {network.name!r}: its NIR file does not import to the same integer network")
     buffer = io.BytesIO()
-    nir.write(buffer, graph)
+    nir.write(buffer, graph)  # pyright: ignore[reportArgumentType] - h5py takes any binary file
     return buffer.getvalue()
 
 
@@ -432,7 +432,9 @@ def _table(
         spikes = noise(network.inputs, events, samples=NOISE_SAMPLES, steps=NOISE_STEPS, seed=seed)
         fired = simulate(network, spikes).spikes[0].sum(axis=2, dtype=np.int64)
         quiet.append({"input_rate": events, "hidden_rate": round(float(fired.mean()), 3), "most": int(fired.max())})
-    command = f"spikeloom train {name}{' --data FOLDER' if recipe.data == 'mnist' else ''} --out {name}.nir --seed {seed}"
+    command = f"spikeloom train {name} --out {name}.nir --seed {seed}"
+    if recipe.data == "mnist":
+        command += " --data FOLDER"
     if recipe.epochs != RECIPES[name].epochs:
         command += f" --epochs {recipe.epochs}"
     table = {

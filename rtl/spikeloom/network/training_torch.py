@@ -29,7 +29,7 @@ LOGIT_SCALE = 12.5  # from output spikes per step to the logits of the cross ent
 ACTIVE_INPUTS = 0.8  # share of the inputs that the first weights are scaled for
 HIDDEN_WEIGHT = 0.01  # of the penalties, beside a cross entropy of order 1
 NOISE_WEIGHT = 0.05
-ACCUMULATOR_WEIGHT = 1.0
+ACCUMULATOR_WEIGHT = 2.0
 NOISE_BATCH = 2  # noise samples of each density beside a batch of pictures
 WARM_UP = 0.1  # share of the cycle in which the learning rate rises
 MAX_TURN, MAX_SCALE, MAX_SHEAR, MAX_SHIFT = 0.17, 0.1, 0.15, 0.1  # radians; shares; of half the picture
@@ -147,9 +147,9 @@ class _Model:
         if recipe.noise_events:
             loss = loss + NOISE_WEIGHT * torch.relu(active[len(labels) :] - recipe.noise_limit).mean()
         if recipe.accumulator_bits is not None:
-            # what the proven width leaves to the weights of either sign, beside a potential at its limit
-            room = (1 << (recipe.accumulator_bits - 1)) - (1 << (recipe.potential_bits - 1))
-            for weights in (first, second):
+            for weights, bits in zip((first, second), recipe.accumulator_bits, strict=True):
+                # what the proven width leaves to the weights of either sign, beside a potential at its limit
+                room = (1 << (bits - 1)) - (1 << (recipe.potential_bits - 1))
                 for sign in (1, -1):
                     excess = torch.relu(torch.relu(sign * weights).sum(dim=1) - room)
                     loss = loss + ACCUMULATOR_WEIGHT * excess.mean() / room
