@@ -59,8 +59,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, bound in lower_bounds().items():
         if not options.check:
             print(f"{name}=={bound}")
-        elif not same_version(importlib.metadata.version(name), bound):
-            print(f"{name}: {importlib.metadata.version(name)} is installed, the lower bound is {bound}")
+            continue
+        try:
+            installed = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            installed = "none"
+        if not same_version(installed, bound):
+            print(f"{name}: {installed} is installed, the lower bound is {bound}")
             wrong += 1
     return 1 if wrong else 0
 
