@@ -1,0 +1,382 @@
+"""The batch runner: exported Verilog, compiled by Verilator, fed whole data sets with no Python in the clock loop.
+
+A compiled design is kept in the user's cache under the hash of everything that went into it. A run costs about one
+evaluation of the design per cycle, O(lanes) each; its cycles are what the cost model says.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+from spikeloom.errors import SpikeloomError
+from spikeloom.items import address_bits, decode_events, encode_events
+from spikeloom.tools import cache_folder, find_tool, require_tool, tool_environment
+
+__all__ = ["BatchResult", "CompiledDesign", "compile_design"]
+
+WORD = 32
+OPTIMISE = ["-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "-CFLAGS", "-O3 -march=native"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BatchResult:
+    """What the design did with a batch of B inputs of T steps.
+
+    Attributes
+    ----------
+    spikes : uint8 [B, T, outputs]
+        Output spikes, as they came.
+    decisions : int64 [B, 2] or None
+        Index and second field of each decision.
+    readouts : int64 [B, steps reported, outputs] or None
+    potentials : dict of int64 [B, T, neurons], by layer; empty without probes
+    first, last, taken : int64 [B]
+        Cycles of the first event taken, of the last word given and of the last event taken.
+    cycles : int
+        Cycles of the whole run.
+    dropped : int
+        Events with an address that no neuron listens to.
+    """
+
+    spikes: np.ndarray
+    decisions: np.ndarray | None
+    readouts: np.ndarray | None
+    potentials: dict[str, np.ndarray]
+    first: np.ndarray
+    last: np.ndarray
+    taken: np.ndarray
+    cycles: int
+    dropped: int
+
+    @property
+    def latency(self) -> np.ndarray:
+        """Cycles from the first event of an input to its last output, both included."""
+        return self.last - self.first + 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompiledDesign:
+    """A design as a program; `manifest` is that of its export."""
+
+    program: Path
+    folder: Path
+    manifest: dict
+
+    def run(
+        self,
+        spikes: np.ndarray,
+        *,
+        load: list[int] | None = None,
+        load_each: list[list[int]] | None = None,
+        isolated: bool = False,
+        stall: int = 0,
+        seed: int = 0,
+        waveform: Path | None = None,
+        processes: int | None = None,
+        readout_ticks: bool = False,
+    ) -> BatchResult:
+        """Play inputs through the design.
+
+        Parameters
+        ----------
+        spikes : uint8 [B, T, inputs]
+        load : words for the load port before the first input of each process
+        load_each : words before each input (direct current)
+        isolated : bool
+            Start an input only when the one before has ended; else inputs follow back to back.
+        stall, seed : int
+            Pause each stream with this probability in percent, from this seed.
+        waveform : Path
+            Write an FST waveform there (the design must be compiled with waveforms).
+        processes : int
+            Share the batch out to this many processes; by default one per processor for large batches.
+
+        Raises
+        ------
+        SpikeloomError
+            If the design stops moving, or its streams do not have the shape of the network.
+        """
+        batch = len(spikes)
+        if processes is None:
+            processes = min(os.cpu_count() or 1, max(1, batch // 64))
+        if waveform is not None or load_each is not None or self.manifest["stateful"]:
+            processes = 1
+        parts = [p for p in np.array_split(np.arange(batch), processes) if len(p)]
+        with ThreadPoolExecutor(len(parts)) as pool:
+            jobs = [
+                pool.submit(
+                    self._run, spikes[p], load or [], None if load_each is None else [load_each[b] for b in p],
+                    isolated, stall, seed + n, waveform, readout_ticks,
+                )
+                for n, p in enumerate(parts)
+            ]  # fmt: skip
+            results = [job.result() for job in jobs]
+        return _joined(results)
+
+    def _run(self, spikes, load, load_each, isolated, stall, seed, waveform, readout_ticks) -> BatchResult:
+        words, counts = encode_events(spikes)
+        chunks, start = [np.array([len(spikes)], np.uint32)], 0
+        for b, count in enumerate(counts):
+            extra = (load if b == 0 else []) + (load_each[b] if load_each is not None else [])
+            chunks += [
+                np.array([len(extra), *extra, count], np.uint32),
+                words[start : start + count],
+            ]
+            start += count
+        with tempfile.TemporaryDirectory(prefix="spikeloom-") as scratch:
+            source, target = Path(scratch, "in"), Path(scratch, "out")
+            np.concatenate(chunks).tofile(source)
+            command = [str(self.program), str(source), str(target), str(int(isolated)), str(stall), str(seed)]
+            if waveform is not None:
+                command.append(str(waveform.absolute()))
+            process = subprocess.Popen(
+                command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            )
+            try:
+                text, _ = process.communicate()
+            finally:
+                if process.poll() is None:
+                    process.kill()
+                    process.wait()
+            if process.returncode:
+                raise SpikeloomError(f"{self.manifest['name']}: the simulation failed: {text.decode().strip()}")
+            return self._parse(np.fromfile(target, np.uint32), len(spikes), spikes.shape[1], readout_ticks)
+
+    def _parse(self, words: np.ndarray, batch: int, steps: int, readout_ticks: bool) -> BatchResult:
+        manifest = self.manifest
+        cycles = int(words[0]) | int(words[1]) << WORD
+        stamps = words[2 : 2 + 6 * batch].astype(np.int64).reshape(batch, 3, 2)
+        stamps = stamps[:, :, 0] | stamps[:, :, 1] << WORD
+        position, payloads = 2 + 6 * batch, {}
+        for stream in _streams(manifest):
+            size = int(words[position]) | int(words[position + 1]) << WORD
+            position += 3
+            payloads[stream.name] = words[position : position + size].reshape(-1, stream.words)
+            position += size
+        outputs = manifest["outputs"]
+        index_bits = address_bits(outputs)
+        spikes = decode_events(payloads["events_out"][:, 0], batch=batch, steps=steps, addresses=outputs)
+        decisions = readouts = None
+        last_bits = manifest["layers"][-1]["potential_bits"]
+        if "decision" in payloads:
+            raw = _wide(payloads["decision"])
+            value = raw >> index_bits
+            if manifest["decision"] == "value":
+                value = _signed(value, last_bits)
+            decisions = np.stack([raw & ((1 << index_bits) - 1), value], axis=1)
+            if len(decisions) < batch:
+                raise SpikeloomError(f"{len(decisions)} decisions for {batch} inputs")
+        if "readout" in payloads:
+            raw = _wide(payloads["readout"])
+            values = _signed(raw >> index_bits & ((1 << last_bits) - 1), last_bits)
+            readouts = values.reshape(batch, steps if readout_ticks else 1, outputs)
+        potentials = {}
+        for layer in manifest["layers"]:
+            name = f"probe_{layer['name']}"
+            if name in payloads:
+                potentials[layer["name"]] = _potentials(payloads[name], layer, batch, steps)
+        return BatchResult(
+            spikes=spikes,
+            decisions=decisions,
+            readouts=readouts,
+            potentials=potentials,
+            first=stamps[:, 0],
+            last=stamps[:, 1],
+            taken=stamps[:, 2],
+            cycles=cycles,
+            dropped=int(words[-1]),
+        )
+
+
+@dataclass(frozen=True)
+class _Stream:
+    name: str
+    bits: int
+
+    @property
+    def words(self) -> int:
+        return -(-self.bits // WORD)
+
+
+def _streams(manifest: dict) -> list[_Stream]:
+    """Output streams of a design, in the order of the harness."""
+    return [
+        _Stream(port["name"].removesuffix("__payload"), port["bits"])
+        for port in manifest["ports"]
+        if port["name"].endswith("__payload") and port["direction"] == "output"
+    ]
+
+
+def _wide(words: np.ndarray) -> np.ndarray:
+    """Payloads of up to 64 bits as int64."""
+    values = words[:, 0].astype(np.int64)
+    return values if words.shape[1] == 1 else values | words[:, 1].astype(np.int64) << WORD
+
+
+def _signed(values: np.ndarray, bits: int) -> np.ndarray:
+    values = values & ((1 << bits) - 1)
+    return values - ((values >> (bits - 1)) << bits)
+
+
+def _potentials(words: np.ndarray, layer: dict, batch: int, steps: int) -> np.ndarray:
+    """Probe payloads {row, values[lanes]} as int64 [batch, steps, neurons]."""
+    rows, lanes, bits = layer["rows"], layer["lanes"], layer["potential_bits"]
+    row_bits = address_bits(rows)
+    unpacked = np.unpackbits(np.ascontiguousarray(words).view(np.uint8), axis=1, bitorder="little")
+    fields = unpacked[:, row_bits : row_bits + lanes * bits].reshape(-1, lanes, bits).astype(np.int64)
+    values = _signed((fields << np.arange(bits)).sum(axis=2), bits)
+    return values.reshape(batch, steps, rows * lanes)[:, :, : layer["neurons"]]
+
+
+def _joined(results: list[BatchResult]) -> BatchResult:
+    """Results of several processes in the order of the inputs; cycles and drops add up."""
+    if len(results) == 1:
+        return results[0]
+
+    def cat(name: str):
+        parts = [getattr(result, name) for result in results]
+        return None if parts[0] is None else np.concatenate(parts)
+
+    return BatchResult(
+        spikes=cat("spikes"),
+        decisions=cat("decisions"),
+        readouts=cat("readouts"),
+        potentials={
+            name: np.concatenate([result.potentials[name] for result in results]) for name in results[0].potentials
+        },
+        first=cat("first"),
+        last=cat("last"),
+        taken=cat("taken"),
+        cycles=sum(result.cycles for result in results),
+        dropped=sum(result.dropped for result in results),
+    )
+
+
+def compile_design(
+    folder: Path, manifest: dict, *, waveforms: bool = False, progress: Callable[[str], None] = lambda text: None
+) -> CompiledDesign:
+    """Compile the export in build folder `folder`; a design that was compiled before is taken from the cache.
+
+    Raises
+    ------
+    ToolMissing
+        If Verilator, make or a C++ compiler is missing.
+    SpikeloomError
+        If the compilation fails.
+    """
+    for tool in ("verilator", "make", "g++"):
+        require_tool(tool)
+    rtl = folder / "rtl"
+    sources = sorted(rtl.glob("*.v"))
+    harness = files("spikeloom_sim").joinpath("harness.cpp").read_bytes()
+    ports = _ports_header(manifest).encode()
+    found = require_tool("verilator")
+    digest = hashlib.sha256()
+    for part in (*(path.read_bytes() for path in sources), harness, ports, str(found.version).encode(), bytes([waveforms])):
+        digest.update(hashlib.sha256(part).digest())
+    place = cache_folder() / "verilated" / digest.hexdigest()[:32]
+    program = place / "design"
+    manifest = {**manifest, "stateful": manifest.get("state") == "keep"}
+    with _lock(place):
+        if not program.is_file():
+            progress("compiling")
+            _compile(place, sources, manifest["top"], harness, ports, waveforms)
+    return CompiledDesign(program=program, folder=rtl, manifest=manifest)
+
+
+@contextlib.contextmanager
+def _lock(place: Path) -> Iterator[None]:
+    """One process compiles, the others wait for its result."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with open(place.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _compile(place: Path, sources: list[Path], top: str, harness: bytes, ports: bytes, waveforms: bool) -> None:
+    work = Path(tempfile.mkdtemp(prefix="building.", dir=place.parent))
+    try:
+        (work / "harness.cpp").write_bytes(harness)
+        (work / "ports.h").write_bytes(ports)
+        command = [
+            str(require_tool("verilator").path), "--cc", "--exe", "--build", "-j", "2", "--top-module", top,
+            "--prefix", "Vdesign", "-o", str(work / "design"), "--Mdir", str(work / "obj"), "-Wno-fatal",
+            "-CFLAGS", f"-I{work}", *OPTIMISE, *(["--trace-fst"] if waveforms else []),
+            str(work / "harness.cpp"), *map(str, sources),
+        ]  # fmt: skip
+        process = subprocess.Popen(
+            command, cwd=work, env=tool_environment("verilator"), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        )  # fmt: skip
+        try:
+            text, _ = process.communicate()
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, 9)
+                process.wait()
+        if process.returncode:
+            tail = "\n".join(text.strip().splitlines()[-12:])
+            raise SpikeloomError(f"{top}: the Verilog could not be compiled (exit {process.returncode}):\n{tail}")
+        shutil.rmtree(work / "obj", ignore_errors=True)
+        shutil.rmtree(place, ignore_errors=True)
+        os.replace(work, place)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _ports_header(manifest: dict) -> str:
+    """C++ accessors of the streams of a design, for the harness."""
+    streams = _streams(manifest)
+    names = [stream.name.replace("__", "___05F") for stream in streams]
+    loads = any(port["name"] == "load__payload" for port in manifest["ports"])
+
+    def switch(body: Callable[[int], str], default: str) -> str:
+        return "  switch (s) {\n" + "".join(f"    case {n}: {body(n)}\n" for n in range(len(streams))) + f"  }}\n  {default}\n"
+
+    def closing(n: int) -> str:
+        """Whether a payload ends an input: `last` is the highest bit of events and read-outs; each decision does."""
+        if streams[n].name in ("events_out", "readout"):
+            bit = streams[n].bits - 1
+            return f"word(model.{names[n]}___05Fpayload, {bit // WORD}) >> {bit % WORD} & 1"
+        return "true" if streams[n].name == "decision" else "false"
+
+    ends = " || ".join(f"s == {n}" for n, stream in enumerate(streams) if not stream.name.startswith("probe_"))
+    load = (
+        "  model.load___05Fvalid = valid; model.load___05Fpayload = word;\n" if loads else "  (void)model, (void)valid, (void)word;\n"
+    )
+    return (
+        '#include "Vdesign.h"\nusing Model = Vdesign;\n'
+        f"constexpr int STREAMS = {len(streams)};\n"
+        f"constexpr uint32_t SETTLE = {manifest['outputs'] + 8};\n"
+        "template <typename T> uint32_t word(const T& value, int n) { return static_cast<uint32_t>(uint64_t{value} >> (32 * n)); }\n"
+        "template <std::size_t W> uint32_t word(const VlWide<W>& value, int n) { return value[n]; }\n"
+        "inline void set_ready(Model& model, int s, bool ready) {\n"
+        + switch(lambda n: f"model.{names[n]}___05Fready = ready; break;", "")
+        + "}\ninline bool transfers(const Model& model, int s) {\n"
+        + switch(lambda n: f"return model.{names[n]}___05Fvalid && model.{names[n]}___05Fready;", "return false;")
+        + "}\ninline void append(const Model& model, int s, std::vector<uint32_t>& into) {\n"
+        + switch(
+            lambda n: f"for (int w = 0; w < {streams[n].words}; ++w) into.push_back(word(model.{names[n]}___05Fpayload, w)); break;",
+            "",
+        )
+        + "}\ninline bool closes(const Model& model, int s) {\n"
+        + switch(lambda n: f"return {closing(n)};", "return false;")
+        + f"}}\ninline bool counts_as_end(int s) {{ return {ends}; }}\n"
+        + "inline void set_load(Model& model, bool valid, uint32_t word) {\n" + load + "}\n"
+        + f"inline bool load_ready(const Model& model) {{ return {'model.load___05Fready' if loads else '(void)model, false'}; }}\n"
+    )
+
+
+def available() -> bool:
+    """Whether designs can be compiled here."""
+    return all(find_tool(tool) for tool in ("verilator", "make", "g++"))
