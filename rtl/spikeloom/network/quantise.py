@@ -43,7 +43,7 @@ LeakChoice = Literal["auto", "none", "linear", "shift", "shift2", "multiply"]
 LEAK_CHOICES = ("auto", "none", "linear", "shift", "shift2", "multiply")
 SCALES = ("max", "mse")
 SNAP = 1e-6  # relative; single precision has 6e-8 per operation
-GRID_TOLERANCE = 5e-7  # of the largest weight, where weights are tested for lying on a grid
+GRID_TOLERANCE = 5e-7  # relative, of a weight that is tested for lying on a grid: single precision and one product
 RATE_TOLERANCE = 0.1
 """Largest relative error of 1 - decay that leak = "auto" accepts, on top of that of the decay itself."""
 MAX_SHIFT = 24
@@ -380,8 +380,8 @@ def quantise(
     drafts = [
         _draft(layer, options, options.max_count if index == 0 else 1) for index, layer in enumerate(network.layers)
     ]
-    needs = [(_threshold_bits(layer), layer) for layer, _ in drafts]
-    for (layer, _), (need, _) in zip(drafts, needs, strict=True):
+    needs = [_threshold_bits(layer) for layer, _ in drafts]
+    for (layer, _), need in zip(drafts, needs, strict=True):
         bits = _option(options.potential_bits, layer.name, "auto")
         if not isinstance(bits, str) and bits < need:
             raise InputError(
@@ -401,7 +401,7 @@ def quantise(
                 )
             ranges[index] = (seen.low, seen.high)
     final = []
-    for (layer, _), (need, _), seen in zip(drafts, needs, ranges, strict=True):
+    for (layer, _), need, seen in zip(drafts, needs, ranges, strict=True):
         bits = _option(options.potential_bits, layer.name, "auto")
         if isinstance(bits, str):
             bits = max(need, _auto_bits(layer, seen, options.margin), 2)
@@ -596,8 +596,9 @@ def _scale(layer: FloatLayer, bits: int, kind: str) -> tuple[float, bool]:
 def _grid_step(weights: np.ndarray, limit: int) -> float | None:
     """The finest step within the width of which all weights are multiples, or None.
 
-    Looks for the smallest k such that every weight is a multiple of largest / k; the grid -2**(bits - 1) is allowed
-    where only a negative weight reaches it. Cost: O(2**bits) on a few weights, then O(weights) for each candidate.
+    Tries largest / limit, the grid that uses the whole width, then largest / k from the smallest k up; k = limit + 1 is
+    allowed where only negative weights reach it. Single precision cannot always tell two grids of many levels apart,
+    hence the order. Cost: O(2**bits) on a few weights, then O(weights) for each candidate.
     """
     largest = float(np.abs(weights).max())
     shares = np.unique(np.abs(weights) / largest)
@@ -607,9 +608,10 @@ def _grid_step(weights: np.ndarray, limit: int) -> float | None:
 
     def fits(k: np.ndarray, values: np.ndarray) -> np.ndarray:
         multiples = k[:, None] * values
-        return np.all(np.abs(multiples - np.rint(multiples)) <= GRID_TOLERANCE * k[:, None], axis=1)
+        tolerance = GRID_TOLERANCE * multiples + 1e-10 * k[:, None]  # the second term: what should be 0
+        return np.all(np.abs(multiples - np.rint(multiples)) <= tolerance, axis=1)
 
-    for k in ks[fits(ks, probe)]:
+    for k in [float(limit), *ks[fits(ks, probe)]]:
         if fits(np.array([k]), shares)[0]:
             return largest / (int(k) * max(1, limit // int(k)))
     return None
