@@ -52,13 +52,14 @@ PACKAGES = {
     "make": "make",
     "perl": "perl",
     "iverilog": "iverilog",
+    "libpython": f"libpython{sys.version_info.major}.{sys.version_info.minor}",
     "sta": "opensta",
     "osu018": "qflow-tech-osu018",
     "chromium": "chromium",
 }
 """The Debian and Ubuntu package of each tool that comes from there."""
 
-UNPACKABLE = ("iverilog", "sta", "osu018")
+UNPACKABLE = ("iverilog", "libpython", "sta", "osu018")
 """The tools that run (or, a library, are read) from a folder of the user's."""
 
 OLDER_SUITE = {"debian": ("bookworm", "main"), "ubuntu": ("jammy", "main universe")}
@@ -158,6 +159,13 @@ def candidates(policy: str) -> set[str]:
     return found
 
 
+def known_packages(packages: Sequence[str]) -> dict[str, str]:
+    """Return the exact name of each package that apt can install (Ubuntu 24.04 renamed many libraries to ...t64)."""
+    known = candidates(run(["apt-cache", "policy", *packages, *(f"{name}t64" for name in packages)]).stdout)
+    exact = {name: next((one for one in (name, f"{name}t64") if one in known), None) for name in packages}
+    return {name: one for name, one in exact.items() if one}
+
+
 def install_packages(packages: Sequence[str], log: Path) -> dict[str, str]:
     """Install packages by apt as root; return why, for each that could not be."""
     prefix = administrator()
@@ -178,20 +186,20 @@ def install_packages(packages: Sequence[str], log: Path) -> dict[str, str]:
         return last_lines(done.stdout) if done.returncode else None
 
     # Only exact names may reach `apt-get install`: one that it does not know, such as g++, it takes for a pattern.
-    known = candidates(run(["apt-cache", "policy", *packages]).stdout)
-    if not known >= set(packages):  # no package lists yet, as in a fresh container, or it is not there at all
+    known = known_packages(packages)
+    if len(known) < len(packages):  # no package lists yet, as in a fresh container, or it is not there at all
         update()
-        known = candidates(run(["apt-cache", "policy", *packages]).stdout)
+        known = known_packages(packages)
     reasons = {name: f"this release has no package {name}" for name in packages if name not in known}
-    names = [name for name in packages if name in known]
+    names = list(known.values())
     if names and install(names):
         update()  # old lists name files that the archive no longer has
         reason = install(names)
         if reason and len(names) > 1:  # one broken package must not keep the others away
-            found = {name: install([name]) for name in names}
+            found = {name: install([exact]) for name, exact in known.items()}
             reasons |= {name: reason for name, reason in found.items() if reason}
         elif reason:
-            reasons[names[0]] = reason
+            reasons |= dict.fromkeys(known, reason)
     return reasons
 
 
@@ -266,30 +274,32 @@ def unpack_package(package: str, cache: Path, *, with_dependencies: bool) -> str
     """
     if not has_apt():
         return "this system has no apt"
-    release = os_release(Path("/etc/os-release").read_text()) if Path("/etc/os-release").exists() else {}
-    targets = run(
-        ["apt-get", "indextargets", "--format", "$(RELEASE) $(REPO_URI) $(SIGNED_BY)", "Created-By: Packages"]
-    )
-    older = older_suite_source(targets.stdout, release.get("ID", ""), release.get("VERSION_CODENAME", ""))
+    options: list[str] = []
+    reason = _download_and_unpack(package, cache, options, with_dependencies)
     has_lists = any(Path("/var/lib/apt/lists").glob("*_Packages*"))
-    reason = None
-    for name, source in (("system", None), ("own", None), ("older", older)):
-        if name == "older" and source is None:
-            continue
-        if name == "own" and has_lists and not candidates(run(["apt-cache", "policy", package]).stdout):
-            continue  # fresh lists of the same release would not know it either
-        options: list[str] = []
-        if name != "system":
-            folder = cache / "apt" / name
-            fresh = not folder.exists()
-            options = private_apt_options(folder, source)
-            if fresh:
-                print(f"  fetching package lists ({name})", flush=True)
-                run(["apt-get", *options, "update"])  # a failure shows in the download
+    if reason and (not has_lists or known_packages([package])):
+        # No lists, as in a fresh container, or ones so old that the archive has moved on: get some of the user's own.
+        options = _private_lists(cache / "apt" / "own", None)
         reason = _download_and_unpack(package, cache, options, with_dependencies)
-        if reason is None:
-            break
+    if reason:
+        release = os_release(Path("/etc/os-release").read_text()) if Path("/etc/os-release").exists() else {}
+        # apt tells the archive's address only of lists that are there.
+        fields = "$(RELEASE) $(REPO_URI) $(SIGNED_BY)"
+        targets = run(["apt-get", *options, "indextargets", "--format", fields, "Created-By: Packages"]).stdout
+        older = older_suite_source(targets, release.get("ID", ""), release.get("VERSION_CODENAME", ""))
+        if older:
+            options = _private_lists(cache / "apt" / "older", older)
+            reason = _download_and_unpack(package, cache, options, with_dependencies)
     return reason
+
+
+def _private_lists(folder: Path, source: str | None) -> list[str]:
+    fresh = not folder.exists()
+    options = private_apt_options(folder, source)
+    if fresh:
+        print(f"  fetching package lists ({folder.name})", flush=True)
+        run(["apt-get", *options, "update"])  # a failure shows in the download
+    return options
 
 
 def forget_lists(cache: Path) -> None:

