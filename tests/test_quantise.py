@@ -284,6 +284,16 @@ def test_margin_widens_what_was_seen():
         assert report.layers[0].potential_low == -12700
 
 
+def test_auto_width_holds_the_sum_before_the_reset():
+    network = net({"weights": np.array([[1.0, 38 / 127]]), "threshold": 114 / 127, "reset": "subtract"})
+    spikes = np.ones((1, 1, 2), np.uint8)  # 165, of which the reset leaves 51: 8 bits hold that and the threshold
+    integer, report = quantise(
+        network, QuantiseOptions(margin=0, check="report"), calibration=Calibration(spikes=spikes)
+    )
+    assert report.layers[0].potential_high == 165
+    assert integer.layers[0].potential_bits == 9
+
+
 def test_auto_width_without_calibration():
     weights = np.array([[127, 100, -20], [-127, -30, 0]])
     (layer,) = quantise(net({"weights": weights, "threshold": 50.0}))[0].layers
@@ -357,14 +367,15 @@ def test_report_numbers(coding):
     assert readout.potential_high == after.readout.max() if after.readout is not None else False
 
 
-def test_report_does_not_depend_on_the_blocks(monkeypatch):
+@pytest.mark.parametrize("state", ["clear", "keep"])
+def test_report_does_not_depend_on_the_blocks(monkeypatch, state):
     from spikeloom.network import quantise as module
 
     network, values, labels = labelled()
     calibration = calibrate(CodingOptions(steps=30), values, 6, labels=labels)
-    whole = quantise(network, calibration=calibration)
+    whole = quantise(network, QuantiseOptions(state=state), calibration=calibration)
     monkeypatch.setattr(module, "BLOCK_ELEMENTS", 1000)
-    parts = quantise(network, calibration=calibration)
+    parts = quantise(network, QuantiseOptions(state=state), calibration=calibration)
     assert whole[0].content_hash() == parts[0].content_hash()
     assert whole[1] == parts[1]
 
