@@ -534,14 +534,17 @@ def get_tools(names: Sequence[str], log: Path) -> dict[str, str]:
         tools.forget_versions()
         return [name for name in names if tools.find_tool(name) is None]
 
-    cache, reasons = tools.cache_folder(), {}
-    install = [name for name in missing() if name != "osu018"]
+    cache = tools.cache_folder()
+    # The system's library fits only the system's Python.
+    hopeless = {} if Path(sys.base_prefix) == Path("/usr") else {"libpython": f"{sys.base_prefix} has none"}
+    reasons = dict(hopeless)
+    install = [name for name in missing() if name != "osu018" and name not in hopeless]
     if install:
         failed = install_packages([PACKAGES[name] for name in install], log)
-        reasons = {name: failed[PACKAGES[name]] for name in install if PACKAGES[name] in failed}
+        reasons |= {name: failed[PACKAGES[name]] for name in install if PACKAGES[name] in failed}
     forget_lists(cache)
     for name in missing():
-        if name in UNPACKABLE:
+        if name in UNPACKABLE and name not in hopeless:
             print(f"  unpacking {PACKAGES[name]} into {cache}", flush=True)
             reason = unpack_package(PACKAGES[name], cache, with_dependencies=name != "osu018")
             write_wrappers(cache)

@@ -106,6 +106,36 @@ def test_one_broken_package_does_not_keep_the_others_away(tmp_path, monkeypatch)
     assert setup.install_packages(["good"], tmp_path / "log") == {"good": "neither root nor sudo without a password"}
 
 
+@pytest.mark.parametrize("system_python", [True, False])
+def test_tools_are_installed_then_unpacked_then_explained(tmp_path, monkeypatch, system_python):
+    there: set[str] = set()
+    unpacked = []
+
+    def install(packages, log):
+        there.update({"g++"} & set(packages))
+        return {name: "broken archive" for name in packages if name not in there}
+
+    def unpack(package, cache, *, with_dependencies):
+        unpacked.append((package, with_dependencies))
+        there.add("sta" if package == "opensta" else "nothing")
+        return None if package == "opensta" else f"no {package}"
+
+    monkeypatch.setenv("SPIKELOOM_CACHE", str(tmp_path))
+    monkeypatch.setattr(setup.sys, "base_prefix", "/usr" if system_python else "/opt/python")
+    monkeypatch.setattr(setup, "install_packages", install)
+    monkeypatch.setattr(setup, "unpack_package", unpack)
+    monkeypatch.setattr(setup.tools, "find_tool", lambda name: name if name in there else None)
+    skipped = setup.get_tools(["g++", "perl", "libpython", "sta", "osu018"], tmp_path / "log")
+    libpython = setup.PACKAGES["libpython"]
+    assert skipped == {
+        "perl": "broken archive",
+        "libpython": f"no {libpython}" if system_python else "/opt/python has none",
+        "osu018": "no qflow-tech-osu018",
+    }
+    expected = [(libpython, True)] if system_python else []
+    assert unpacked == [*expected, ("opensta", True), ("qflow-tech-osu018", False)]
+
+
 def test_wrapper_passes_arguments_and_environment(tmp_path, monkeypatch):
     program = tmp_path / "a folder" / "it's"
     program.parent.mkdir()

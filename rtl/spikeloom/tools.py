@@ -268,7 +268,8 @@ TOOLS: tuple[Tool, ...] = (
         name="libpython",
         kind="library",
         needed_by="simulate with cocotb (loads Python into the simulator)",
-        how_to_get=_debian(f"libpython{sys.version_info.major}.{sys.version_info.minor}"),
+        how_to_get=_debian(f"libpython{sys.version_info.major}.{sys.version_info.minor}")
+        + "; any other Python must be one that was built with --enable-shared",
         candidates=_libpython,
     ),
     Tool(
