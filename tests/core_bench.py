@@ -4,6 +4,7 @@ import random
 from dataclasses import dataclass, field
 
 import numpy as np
+from amaranth.hdl import Cat
 from amaranth.sim import Simulator
 from spikeloom.cores.digital import Accelerator
 from spikeloom.mapping.plan import CorePlan
@@ -20,6 +21,8 @@ class CoreRun:
     probes: dict = field(default_factory=dict)
     cycles: int = 0
     dropped: int = 0
+    first_in: list = field(default_factory=list)  # cycle after reset in which each input's first item was taken
+    last_out: list = field(default_factory=list)  # and in which its last output was, on whichever stream
 
 
 def items_of(spikes: np.ndarray, order: random.Random | None = None) -> list:
@@ -35,8 +38,13 @@ def items_of(spikes: np.ndarray, order: random.Random | None = None) -> list:
     return items
 
 
-def run_core(plan: CorePlan, spikes: np.ndarray, *, stall: int = 0, seed: int = 0, images=None, limit=200_000) -> CoreRun:
-    """Play `spikes` back to back; `stall` is the longest pause on every stream; `images[b]` is loaded before input b."""
+def run_core(
+    plan: CorePlan, spikes: np.ndarray, *, stall: int = 0, seed: int = 0, images=None, limit=200_000, rest: int | None = None
+) -> CoreRun:
+    """Play `spikes` back to back; `stall` is the longest pause on every stream; `images[b]` is loaded before input b.
+
+    With `rest`, an input is offered that many cycles after the one before has left (the first: after reset).
+    """
     rng = random.Random(seed)
     dut = Accelerator(plan)
     batch, steps, _ = spikes.shape
@@ -45,8 +53,16 @@ def run_core(plan: CorePlan, spikes: np.ndarray, *, stall: int = 0, seed: int = 
     sim = Simulator(dut)
     sim.add_clock(1e-6)
 
+    # Cycles in which an input left each output: with its last tick, its last value, its decision.
+    left = {name: [] for name in ("events_out", "readout", "decision") if hasattr(dut, name)}
+
     async def producer(ctx):
         for b, items in enumerate(per_input):
+            if rest is not None:
+                while len(left["events_out"]) < b:
+                    await ctx.tick()
+                for _ in range(rest):
+                    await ctx.tick()
             for word in (images or {}).get(b, []):
                 await stream_put(ctx, dut.load, word, pause=rng.randint(0, stall))
             for item in items:
@@ -75,8 +91,19 @@ def run_core(plan: CorePlan, spikes: np.ndarray, *, stall: int = 0, seed: int = 
         return bench
 
     async def clock(ctx):
+        first, entrance, exits = True, dut.events_in, []
+        for name in left:
+            stream = getattr(dut, name)
+            exits.append(stream.valid & stream.ready & getattr(stream.p, "last", 1))
         while True:
-            await ctx.tick()
+            *_, taken, item, ended = await ctx.tick().sample(entrance.valid & entrance.ready, entrance.payload, Cat(exits))
+            if taken:
+                if first:
+                    run.first_in.append(run.cycles)
+                first = bool(item.last)
+            for n, cycles in enumerate(left.values()):
+                if ended >> n & 1:
+                    cycles.append(run.cycles)
             run.cycles += 1
 
     sim.add_testbench(producer)
@@ -93,6 +120,7 @@ def run_core(plan: CorePlan, spikes: np.ndarray, *, stall: int = 0, seed: int = 
             sim.add_testbench(listener(getattr(dut, f"probe_{name}"), run.probes[name]), background=True)
     sim.add_testbench(watchdog(limit), background=True)
     sim.run()
+    run.last_out = [max(cycles) for cycles in zip(*left.values(), strict=True)]
     return run
 
 

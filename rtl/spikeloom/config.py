@@ -106,11 +106,20 @@ class CoreConfig:
         Literal["fixed", "loaded"],
         _doc("thresholds, resets, leaks and biases fixed at elaboration or loaded at run time: fixed | loaded"),
     ] = "fixed"
-    queue_depth: Annotated[int, _doc("events that each layer's input queue holds, 2 to 4096", ge=2, le=4096)] = 2
+    queue_depth: Annotated[
+        Literal["auto"] | Annotated[int, Field(ge=2, le=64)],
+        _doc(
+            'events that the queue in front of each layer holds, 2 to 64, or "auto": 2, none where lanes are shared '
+            "(their look-ahead holds two events already)"
+        ),
+    ] = "auto"
     spike_queue: Annotated[
-        int,
-        _doc("groups of spikes held between neurons and serialiser when lanes do not cover the layer", ge=1, le=256),
-    ] = 4
+        Literal["auto"] | Annotated[int, Field(ge=2, le=64)],
+        _doc(
+            'groups of spikes held between shared lanes and their serialiser, 2 to 64, or "auto": 4, none for one lane '
+            "(it sends what it finds at once)"
+        ),
+    ] = "auto"
     decision: Annotated[
         Literal["auto", "count", "first", "value", "none"],
         _doc("decision unit: auto | count (most spikes) | first (first spike) | value (largest read-out) | none"),

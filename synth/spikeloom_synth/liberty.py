@@ -29,7 +29,7 @@ _WORD = r'(?:"(?:[^"\\]|\\.)*"|[^\s"(){}:;,\\]+)'
 _STATEMENT = re.compile(
     r"[\s;\\]*(?:(?P<close>\})"
     rf"|(?P<name>{_WORD})\s*(?:"
-    r":\s*(?P<value>\"(?:[^\"\\]|\\.)*\"|[^;{}\n\"]*)[ \t]*(?:;|\n|(?=\}))"
+    r":\s*(?:\"(?P<quoted>(?:[^\"\\]|\\.)*)\"[ \t]*;?|(?P<value>[^;{}\n\"]*)(?:;|\n|(?=\})))"
     r"|\((?P<args>(?:\"(?:[^\"\\]|\\.)*\"|[^()\"]|\([^()]*\))*)\)[\s\\]*(?P<open>\{)?))",
     re.DOTALL,
 )
@@ -330,6 +330,8 @@ def _parse(text: str, path: Path) -> _Group:
         if match is None:
             if not text[position:].strip(" \t\r\n;\\"):
                 break
+            if len(stack) > 1 and "}" not in text[position:]:
+                break  # cut in the middle of a statement: said below
             raise fail(position, f"not Liberty: {text[position : position + 40].strip()!r}")
         position = match.end()
         if match["close"]:
@@ -354,7 +356,8 @@ def _parse(text: str, path: Path) -> _Group:
         elif match["args"] is not None:
             stack[-1].attributes.setdefault(match["name"], match["args"])
         else:
-            stack[-1].attributes[match["name"]] = match["value"].strip().strip('"').strip()
+            value = match["value"] if match["quoted"] is None else match["quoted"]
+            stack[-1].attributes[match["name"]] = value.strip()
     if len(stack) > 1:
         raise fail(end, f"the file ends inside group `{stack[-1].kind} ({stack[-1].name})`")
     libraries = list(root.of("library"))

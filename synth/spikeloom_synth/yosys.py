@@ -65,7 +65,7 @@ def design_from_build(folder: Path) -> tuple[Design, dict]:
     path = folder / "manifest.json"
     try:
         manifest = json.loads(path.read_text())
-        schema, top, files = manifest["schema"], manifest["top"], manifest["files"]
+        schema, top, files = manifest["schema"], manifest["top"], sorted(manifest["content"])
     except OSError as error:
         raise InputError(
             f"{path}: cannot be read: {error.strerror}; give a folder made by `spikeloom elaborate`"

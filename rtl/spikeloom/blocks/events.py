@@ -1,4 +1,4 @@
-"""The event protocol: spikes and ticks on a stream (DESIGN of the event streams: all spikes of a step, then one tick)."""
+"""The event protocol: all spikes of a step, then one tick, on a stream."""
 
 from amaranth.hdl import *
 from amaranth.lib import data, stream, wiring

@@ -10,7 +10,7 @@ from amaranth.hdl import *
 
 from ..network.integer import IntegerLayer
 
-__all__ = ["NeuronParameters", "add_small", "fires", "leaked", "saturate", "saturate_below"]
+__all__ = ["NeuronParameters", "add_small", "fires", "leaked", "saturate"]
 
 Parameter = int | Value
 
@@ -51,15 +51,6 @@ def saturate(value: Value, bits: int) -> Value:
     # In range exactly when the bits above the result all equal the sign.
     over, under = ~sign & head.any(), sign & ~head.all()
     return Cat((value[: bits - 1] | over.replicate(bits - 1)) & ~under.replicate(bits - 1), sign).as_signed()
-
-
-def saturate_below(value: Value, bits: int) -> Value:
-    """max(value, v_min) of a signed `value` that is at most v_max, as signed(bits)."""
-    if len(value) <= bits:
-        return value
-    sign = value[-1]
-    under = sign & ~value[bits - 1 : -1].all()
-    return Cat(value[: bits - 1] & ~under.replicate(bits - 1), sign).as_signed()
 
 
 def fires(value: Value, threshold: Parameter) -> Value:

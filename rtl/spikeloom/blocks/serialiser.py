@@ -102,10 +102,11 @@ class FlagRegister(wiring.Component):
         m, width, groups = Module(), self._width, self._groups
         flags = Signal(self._neurons, reset_less=True)
         pending, last = Signal(), Signal(reset_less=True)
-        occupied, first, move = Signal(groups), Signal(groups), Signal()
+        occupied, sent, first, move = Signal(groups), Signal(groups), Signal(groups), Signal()
         parts = [flags[n * width : (n + 1) * width] for n in range(groups)]
         m.d.comb += [
-            occupied.eq(Cat(*[part.any() for part in parts])),
+            # Sent groups are remembered instead of cleared: the late `ready` then drives few registers.
+            occupied.eq(Cat(*[part.any() for part in parts]) & ~sent),
             first.eq(first_one(occupied)),
             self.free.eq(~pending),
             self.o.valid.eq(pending),
@@ -118,13 +119,8 @@ class FlagRegister(wiring.Component):
             m.d.comb += self.o.p.flags[bit].eq(Cat(*[part[bit] for part in picked if bit < len(part)]).any())
         for bit in range(len(self.o.p.group)):
             m.d.comb += self.o.p.group[bit].eq(Cat(*[first[n] for n in range(groups) if n >> bit & 1]).any())
-        for n, part in enumerate(parts):
-            target = slice(n * width, n * width + len(part))
-            m.d.sync += flags[target].eq(
-                Mux(self.load, self.flags[target], part & ~(first[n] & move).replicate(len(part)))
-            )
         with m.If(self.load):
-            m.d.sync += [pending.eq(1), last.eq(self.last)]
-        with m.Elif(move & self.o.p.tick):
-            m.d.sync += pending.eq(0)
+            m.d.sync += [flags.eq(self.flags), last.eq(self.last), sent.eq(0), pending.eq(1)]
+        with m.Elif(move):
+            m.d.sync += [sent.eq(sent | first), pending.eq(~self.o.p.tick)]
         return m

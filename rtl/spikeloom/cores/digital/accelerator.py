@@ -45,8 +45,8 @@ class Accelerator(wiring.Component):
         self.engines: list[LayerEngine] = [
             (ParallelEngine if entry.parallel else GroupedEngine)(
                 entry,
-                queue_depth=plan.core.queue_depth,
-                spike_queue=max(2, plan.core.spike_queue),
+                queue_depth=_depth(plan.core.queue_depth, 2 if entry.parallel else 0),
+                spike_queue=_depth(plan.core.spike_queue, 0 if entry.lanes == 1 else 4),
                 readout_ticks=plan.core.readout == "tick",
                 probe=plan.core.probe,
             )
@@ -154,6 +154,10 @@ class Accelerator(wiring.Component):
         ]
         # An image that is being offered goes before the next input.
         return port.busy | (self.load.valid & ~inside) | (~inside & flying.all())
+
+
+def _depth(given: int | str, default: int) -> int:
+    return default if isinstance(given, str) else given
 
 
 def _pipe(m: Module, source, sink) -> None:

@@ -3,9 +3,8 @@
 An event costs G cycles, one per group; fire and reset ride on the pass of a step's last event and the leak on the
 pass of its first, so a step with an event has no further cycle, and a step without one takes a single pass::
 
-    stage   0 issue          1 leak                         2 integrate
-    work    read v           u = first ? leak(v) + bias : v a = u + w; last ? reset(clamp(a)) : a; write back
-            read bias        read w
+    stage   0 issue                1 integrate                                2 fire
+    work    read v, bias and w     a = (first ? leak(v) + bias : v) + w       last ? reset(clamp(a)) : a; write back
 """
 
 from amaranth.hdl import *
@@ -68,20 +67,22 @@ class GroupedEngine(LayerEngine):
     def elaborate(self, platform):
         m, plan, layer = Module(), self.plan, self.plan.layer
         groups, lanes, lane_bits = plan.groups, plan.lanes, plan.lane_bits
-        m.submodules.queue = queue = EventQueue(EventLayout(layer.fan_in), depth=self._queue_depth)
         m.submodules.merger = merger = PassMerger(layer.fan_in)
-        connect(m, queue.o, merger.i)
-        i = queue.i
+        i = merger.i
+        if self._queue_depth:  # the look-ahead and the current pass hold two events already
+            m.submodules.queue = queue = EventQueue(EventLayout(layer.fan_in), depth=self._queue_depth)
+            connect(m, queue.o, merger.i)
+            i = queue.i
         m.d.comb += [i.valid.eq(self.i.valid), i.payload.eq(self.i.payload), self.i.ready.eq(i.ready)]
         parameters = NeuronParameters.of(layer, plan.registers)
         self._load_registers(m, parameters.registers)
         weights, potentials = self._memories(m)
 
-        advance = Signal()  # stages 1 and 2 move on
+        advance = Signal()  # all stages move on
 
         # Stage 0: the pass and its group counter.
         current, valid = Signal(PassLayout(layer.fan_in), reset_less=True), Signal()
-        group, row = Signal(range(max(2, groups))), Signal(range(max(2, layer.fan_in * groups)), reset_less=True)
+        group = Signal(range(max(2, groups)))
         first, fresh = Signal(init=1), Signal(init=1)  # first pass of a step; of the first step of an input
         issue, at_end = Signal(), Signal()
         m.d.comb += [
@@ -90,122 +91,120 @@ class GroupedEngine(LayerEngine):
             merger.o.ready.eq(~valid | (issue & at_end)),
             potentials.r_en.eq(issue),
             potentials.r_addr.eq(group),
+            weights.r_en.eq(issue & current.event),
         ]
         with m.If(merger.o.ready):
-            m.d.sync += [
-                valid.eq(merger.o.valid),
-                current.eq(merger.o.payload),
-                row.eq(merger.o.p.address * groups),
-            ]
-        with m.Elif(issue):
-            m.d.sync += row.eq(row + 1)
+            m.d.sync += [valid.eq(merger.o.valid), current.eq(merger.o.payload)]
         with m.If(issue):
             m.d.sync += group.eq(Mux(at_end, 0, group + 1))
             with m.If(at_end):
                 m.d.sync += first.eq(current.tick)
                 with m.If(current.tick):
                     m.d.sync += fresh.eq(current.last & int(plan.clears))
+        if groups & (groups - 1) == 0:
+            m.d.comb += weights.r_addr.eq(Cat(group[: (groups - 1).bit_length()], current.address))
+        else:  # counts along instead of multiplying
+            row = Signal(range(layer.fan_in * groups), reset_less=True)
+            m.d.comb += weights.r_addr.eq(row)
+            with m.If(merger.o.ready):
+                m.d.sync += row.eq(merger.o.p.address * groups)
+            with m.Elif(issue):
+                m.d.sync += row.eq(row + 1)
+        bias_row = self._bias_row(m, issue & first, group)
 
-        # Stage 1: what was read, leaked once per step.
-        control = data.StructLayout({"event": 1, "tick": 1, "last": 1, "group": len(group)})
-        in_leak, leak_valid = Signal(control, reset_less=True), Signal()
-        leak_first, leak_fresh = Signal(reset_less=True), Signal(reset_less=True)
-        leak_row = Signal.like(row, reset_less=True)
+        # Stage 1: what was read, leaked once per step, and the weights.
+        control = data.StructLayout({"tick": 1, "last": 1, "group": len(group)})
+        adding, adding_valid = Signal(control, reset_less=True), Signal()
+        adds, leaks, clean = (Signal(reset_less=True, name=name) for name in ("adds", "leaks", "clean"))
+        firing, firing_valid = Signal(control, reset_less=True), Signal()  # stage 2
         with m.If(advance):
             m.d.sync += [
-                leak_valid.eq(valid),
-                in_leak.event.eq(current.event),
-                in_leak.tick.eq(current.tick),
-                in_leak.last.eq(current.last),
-                in_leak.group.eq(group),
-                leak_first.eq(first),
-                leak_fresh.eq(first & fresh),
-                leak_row.eq(row),
+                adding_valid.eq(valid),
+                adding.tick.eq(current.tick),
+                adding.last.eq(current.last),
+                adding.group.eq(group),
+                adds.eq(current.event),
+                leaks.eq(first),
+                clean.eq(first & fresh),
+                firing_valid.eq(adding_valid),
+                firing.eq(adding),
             ]
-        m.d.comb += [
-            weights.r_en.eq(leak_valid & advance & in_leak.event),
-            weights.r_addr.eq(leak_row),
-        ]
-
-        # Stage 2: integrate; on a step's last pass fire and reset.
-        in_sum, sum_valid = Signal(control, reset_less=True), Signal()
-        with m.If(advance):
-            m.d.sync += [sum_valid.eq(leak_valid), in_sum.eq(in_leak)]
-        m.d.comb += [
-            potentials.w_en.eq(sum_valid & advance),
-            potentials.w_addr.eq(in_sum.group),
-        ]
-
-        bias_row = self._bias_row(m, issue & first, group)
         written = Signal(sum(lane_bits))
-        stored = self._forwarded(m, potentials.r_data, written, in_leak, in_sum, sum_valid, advance)
+        m.d.comb += [
+            potentials.w_en.eq(firing_valid & advance),
+            potentials.w_addr.eq(firing.group),
+            potentials.w_data.eq(written),
+        ]
+        final, tail = firing.group == groups - 1, layer.neurons - (groups - 1) * lanes
+        stored = self._forwarded(m, potentials.r_data, written, adding, firing, firing_valid, advance)
         fired, values, offset = [], [], 0
         for lane, bits in enumerate(lane_bits):
             field = slice(offset, offset + bits)
             offset += bits
-            u = Signal(signed(bits), name=f"leaked{lane}", reset_less=True)
             bias = bias_row.word_select(lane, plan.bias_bits).as_signed() if bias_row is not None else None
+            start = self._start(stored[field].as_signed(), bias, parameters, leaks, clean)
+            weight = weights.r_data.word_select(lane, layer.weight_bits)
+            base, acc = (Signal(signed(bits), name=f"{name}{lane}") for name in ("base", "sum"))
+            m.d.comb += base.eq(start)
             with m.If(advance):
-                m.d.sync += u.eq(self._leaked(stored[field].as_signed(), bias, parameters, leak_first, leak_fresh))
-            weight = weights.r_data.word_select(lane, layer.weight_bits).as_signed()
-            fire, v, back = self._integrated(m, lane, bits, u, weight, in_sum, parameters)
+                gated = (weight & adds.replicate(len(weight))).as_signed()
+                m.d.sync += acc.eq(add_small(base, gated, 0, bits=bits))
+            fire, v = self._fired(m, lane, acc, parameters)
             # The last group may have lanes without a neuron.
-            exists = in_sum.group != groups - 1 if lane >= layer.neurons - (groups - 1) * lanes else Const(1)
-            fired.append(fire & exists)
+            fired.append(fire & ~final if lane >= tail else fire)
             values.append(v)
-            m.d.comb += written[field].eq(back)
-        m.d.comb += potentials.w_data.eq(written)
+            m.d.comb += written[field].eq(Mux(firing.tick, v, acc))
 
         # A pass with a tick hands on its spikes, group by group; the last group carries the tick.
-        m.submodules.spikes = spikes = EventQueue(FlagGroup(groups, lanes), depth=self._spike_queue)
+        group_shape = FlagGroup(groups, lanes)
         m.submodules.serialiser = serialiser = GroupSerialiser(layer.neurons, width=lanes)
-        connect(m, spikes.o, serialiser.i)
+        spikes = serialiser.i
+        if self._spike_queue:
+            m.submodules.spikes = queue = EventQueue(group_shape, depth=self._spike_queue)
+            connect(m, queue.o, serialiser.i)
+            spikes = queue.i
         o = serialiser.o
         m.d.comb += [self.o.valid.eq(o.valid), self.o.payload.eq(o.payload), o.ready.eq(self.o.ready)]
-        active, final, pushes = sum_valid & in_sum.tick, in_sum.group == groups - 1, Signal()
-        tail = layer.neurons - (groups - 1) * lanes
+        active, pushes = firing_valid & firing.tick, Signal()
         served = self._report(
-            m, active=active, commit=active & advance, last=in_sum.last, row=in_sum.group, values=values,
+            m, active=active, commit=active & advance, last=firing.last, row=firing.group, values=values,
             count=Mux(final, tail, lanes),
         )  # fmt: skip
         m.d.comb += [
-            spikes.i.p.flags.eq(Cat(*fired)),
-            spikes.i.p.group.eq(in_sum.group),
-            spikes.i.p.tick.eq(final),
-            spikes.i.p.last.eq(final & in_sum.last),
-            pushes.eq(active & (final | spikes.i.p.flags.any())),
-            spikes.i.valid.eq(pushes & served),
-            advance.eq(~active | (served & (~pushes | spikes.i.ready))),
+            spikes.p.flags.eq(Cat(*fired)),
+            spikes.p.group.eq(firing.group),
+            spikes.p.tick.eq(final),
+            spikes.p.last.eq(final & firing.last),
+            pushes.eq(active & (final | spikes.p.flags.any())),
+            spikes.valid.eq(pushes & served),
+            advance.eq(~active | (served & (~pushes | spikes.ready))),
         ]
         return m
 
-    def _leaked(self, v, bias, p, first, fresh) -> Value:
+    def _start(self, v, bias, p, leaks, clean) -> Value:
         """What a pass adds its weight to: v, in the first pass of a step leak(v) + bias."""
         layer = self.plan.layer
-        start = Cat(v[: layer.potential_bits] & ~fresh.replicate(layer.potential_bits)).as_signed()
+        start = (v[: layer.potential_bits] & ~clean.replicate(layer.potential_bits)).as_signed()
         u = leaked(start, layer.leak.kind, layer.leak.fraction_bits, p)
         if layer.reset == "delayed_zero":
             u = Mux(fires(start, p.threshold), 0, u)
         elif layer.reset == "delayed_subtract":
             u = u - Mux(fires(start, p.threshold), p.subtracts, 0)
-        return Mux(first, u if bias is None else u + bias, v)
+        return Mux(leaks, u if bias is None else u + bias, v)
 
-    def _integrated(self, m, lane, bits, u, weight, control, p) -> tuple[Value, Value, Value]:
-        """Spike flag, potential after the step (both for a pass with a tick), and what is written back."""
+    def _fired(self, m, lane, acc, p) -> tuple[Value, Value]:
+        """Spike flag and potential at the end of the step, both meant for a pass with a tick."""
         layer = self.plan.layer
-        acc, v = Signal(signed(bits), name=f"sum{lane}"), Signal(signed(layer.potential_bits), name=f"v{lane}")
-        fire = Signal(name=f"fire{lane}")
-        gated = (weight.as_unsigned() & control.event.replicate(len(weight))).as_signed()
-        m.d.comb += acc.eq(add_small(u, gated, 0, bits=bits))
+        fire, v = Signal(name=f"fire{lane}"), Signal(signed(layer.potential_bits), name=f"v{lane}")
         if self._fires:
             m.d.comb += fire.eq(fires(acc, p.threshold))
-        clamped = saturate(acc, layer.potential_bits)
+        u = saturate(acc, layer.potential_bits)
         if layer.reset == "zero":
-            clamped = Mux(fire, 0, clamped)
+            u = Mux(fire, 0, u)
         elif layer.reset == "subtract":
-            clamped = Mux(fire, clamped - p.subtracts, clamped)
-        m.d.comb += v.eq(clamped)
-        return fire, v, Mux(control.tick, v, acc)
+            u = Mux(fire, u - p.subtracts, u)
+        m.d.comb += v.eq(u)
+        return fire, v
 
     def _memories(self, m) -> tuple[Sram, Sram]:
         plan, layer = self.plan, self.plan.layer
@@ -243,7 +242,7 @@ class GroupedEngine(LayerEngine):
             m.d.comb += [biases.w_en.eq(load.en), biases.w_addr.eq(load.row), biases.w_data.eq(load.data)]
         return biases.r_data
 
-    def _forwarded(self, m, read, written, in_leak, in_sum, sum_valid, advance) -> Value:
+    def _forwarded(self, m, read, written, adding, firing, firing_valid, advance) -> Value:
         """The row in stage 1 as it stands once the rows ahead of it are written.
 
         A row comes back G issues later at the earliest. Its write happens two issues after its read was issued and
@@ -253,9 +252,9 @@ class GroupedEngine(LayerEngine):
         groups = self.plan.groups
         if groups > 2:
             return read
-        kept, kept_group = Signal.like(written, reset_less=True), Signal.like(in_sum.group, reset_less=True)
+        kept, kept_group = Signal.like(written, reset_less=True), Signal.like(firing.group, reset_less=True)
         kept_valid = Signal()
         with m.If(advance):
-            m.d.sync += [kept.eq(written), kept_group.eq(in_sum.group), kept_valid.eq(sum_valid)]
-        row = Mux(kept_valid & (kept_group == in_leak.group), kept, read)
-        return row if groups == 2 else Mux(sum_valid, written, row)
+            m.d.sync += [kept.eq(written), kept_group.eq(firing.group), kept_valid.eq(firing_valid)]
+        row = Mux(kept_valid & (kept_group == adding.group), kept, read)
+        return row if groups == 2 else Mux(firing_valid, written, row)

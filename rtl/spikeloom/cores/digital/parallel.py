@@ -12,7 +12,7 @@ from amaranth.hdl import *
 from amaranth.lib.wiring import connect
 
 from ...blocks.events import EventQueue
-from ...blocks.neuron import NeuronParameters, add_small, fires, leaked, saturate, saturate_below
+from ...blocks.neuron import NeuronParameters, add_small, fires, leaked, saturate
 from ...blocks.serialiser import FlagRegister, GroupSerialiser
 from ...blocks.sram import Sram
 from .ports import LayerEngine
@@ -30,7 +30,7 @@ class ParallelEngine(LayerEngine):
 
     def elaborate(self, platform):
         m, plan, layer = Module(), self.plan, self.plan.layer
-        m.submodules.queue = queue = EventQueue(self.i.payload.shape(), depth=self._queue_depth)
+        m.submodules.queue = queue = EventQueue(self.i.payload.shape(), depth=self._queue_depth or 2)
         m.submodules.weights = weights = Sram(
             name=f"{plan.name}.weights",
             depth=layer.fan_in,
@@ -120,17 +120,29 @@ class ParallelEngine(LayerEngine):
         layer, bits = self.plan.layer, self.plan.lane_bits[n]
         acc = Signal(signed(bits), name=f"potential{n}", reset_less=True)
         fire = Signal(name=f"fire{n}")
-        v, start = (Signal(signed(layer.potential_bits), name=f"{name}{n}") for name in ("v", "start"))
+        v = Signal(signed(layer.potential_bits), name=f"v{n}")
         if self._fires:
             m.d.comb += fire.eq(fires(acc, p.threshold))
         u = saturate(acc, layer.potential_bits)
+        # What the adder starts from: the accumulator, in a tick the potential after reset (0 where it is cleared).
+        base = Signal(signed(bits), name=f"base{n}")
         if layer.reset.endswith("zero"):
-            # Below the threshold nothing saturates above, so the next step needs the lower clamp only.
             m.d.comb += v.eq(Mux(fire, 0, u) if layer.reset == "zero" else u)
-            m.d.comb += start.eq(saturate_below(acc, layer.potential_bits) & ~(fire | clear).replicate(len(start)))
+            # Below the threshold nothing saturates above, so only the lower clamp is left. No multiplexer is needed:
+            # a tick either keeps a bit, or clears it, or sets a head bit.
+            zeroed = tick & (fire | clear)
+            under = tick & _underflows(acc, layer.potential_bits)
+            low = layer.potential_bits - 1
+            m.d.comb += base.eq(
+                Cat(
+                    acc[:low] & ~(zeroed | under).replicate(low),
+                    (acc[low:] | under.replicate(bits - low)) & ~zeroed.replicate(bits - low),
+                )
+            )
         else:
             m.d.comb += v.eq(Mux(fire, u - p.subtracts, u) if layer.reset == "subtract" else u)
-            m.d.comb += start.eq(v & ~clear.replicate(len(start)))
+            m.d.comb += base.eq(Mux(tick, v & ~clear.replicate(len(v)).as_signed(), acc))
+        start = base[: layer.potential_bits].as_signed()  # as a tick sees it
 
         leak = layer.leak.kind
         shares = bias is None and layer.reset != "delayed_subtract"
@@ -146,11 +158,7 @@ class ParallelEngine(LayerEngine):
                 addend = Cat(amount ^ lower.replicate(len(amount)), lower).as_signed()
                 carry = tick & lower
             small = Signal(signed(max(len(weight), len(addend))), name=f"addend{n}")
-            base = Signal(signed(bits), name=f"base{n}")
-            m.d.comb += [
-                small.eq(_gated(weight, event) | _gated(addend, tick)),
-                base.eq(Mux(tick, start, acc)),
-            ]
+            m.d.comb += small.eq(_gated(weight, event) | _gated(addend, tick))
             total = add_small(base, small, carry, bits=bits)
             if leak == "linear":  # a leak that changes the sign has crossed 0
                 total = total & ~(tick & (total[-1] ^ start[-1])).replicate(bits)
@@ -168,6 +176,11 @@ class ParallelEngine(LayerEngine):
             added = _gated(weight, event)
             m.d.sync += acc.eq(acc + (added if bias is None else added | _gated(bias, prime)))
         return fire, v
+
+
+def _underflows(value: Value, bits: int) -> Value:
+    """Whether a signed `value` is below the range of signed(bits)."""
+    return value[-1] & ~value[bits - 1 : -1].all()
 
 
 def _gated(value: Value, enable: Value) -> Value:
