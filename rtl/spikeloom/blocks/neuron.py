@@ -33,10 +33,12 @@ class NeuronParameters:
     def of(cls, layer: IntegerLayer, registers: dict[str, tuple[int, int]]) -> "NeuronParameters":
         """Constants of `layer`, with a register in place of each name in `registers` {name: (bits, initial value)}."""
         signals = {name: Signal(bits, init=value, name=name) for name, (bits, value) in registers.items()}
+        # More than the largest potential takes every potential to 0 just as that does, in a wider adder.
+        amount = min(layer.leak.amount, 1 << (layer.potential_bits - 1))
         return cls(
             threshold=signals.get("threshold", layer.threshold),
             subtracts=signals.get("subtracts", layer.subtracts),
-            leak_amount=signals.get("leak_amount", layer.leak.amount),
+            leak_amount=signals.get("leak_amount", amount),
             leak_shifts=tuple(signals.get(f"leak_shift{n}", k) for n, k in enumerate(layer.leak.shifts)),
             leak_factor=signals.get("leak_factor", layer.leak.factor),
             registers=tuple(signals.values()),
@@ -92,10 +94,13 @@ def add_small(wide: Value, small: Value, carry: Value | int, *, bits: int) -> Va
         return _add(wide, small, carry, bits)
     total = _add(Cat(wide[:low], Const(0, 1)), Cat(small[:low], Const(0, 1)), carry, low + 1)
     out, sign, head = total[low], small[-1], wide[low:]
-    down = ~out & sign
-    toggle = head ^ down.replicate(len(head))  # a borrow is a carry through the complement
-    ripple = _prefix_and(Cat(out ^ sign, toggle[:-1]))
-    return Cat(total[:low], head ^ ripple)
+    up, down = out & ~sign, ~out & sign
+    # Both chains start from registers; the late carry only chooses between them.
+    toggles, ones, zeros = [up | down], Const(1, 1), Const(1, 1)
+    for bit in head[:-1]:
+        ones, zeros = ones & bit, zeros & ~bit
+        toggles.append((up & ones) | (down & zeros))
+    return Cat(total[:low], head ^ Cat(*toggles))
 
 
 def _add(a: Value, b: Value, carry: Value | int, bits: int) -> Value:
@@ -111,12 +116,3 @@ def _fit(value: Value, bits: int) -> Value:
         return value[:bits]
     fill = value[-1] if value.shape().signed else Const(0, 1)
     return Cat(value, fill.replicate(bits - len(value)))
-
-
-def _prefix_and(bits: Value) -> Value:
-    """Bit i = and of bits 0 .. i, in logarithmic depth."""
-    step = 1
-    while step < len(bits):
-        bits = bits & Cat(Const(-1, step), bits[:-step])
-        step *= 2
-    return bits
