@@ -139,7 +139,7 @@ RECIPES: dict[str, Recipe] = {
         data="mnist",
         hidden=128,
         weight_bits=8,
-        potential_bits=11,
+        potential_bits=12,
         threshold=(512, 512),
         leak_shift=(3, 3),
         steps=20,
@@ -216,13 +216,17 @@ def train(
     ):
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
             raise InputError(f"{key} = {value!r}: accepted is an integer from {low} to {high}")
+    if out is not None and Path(out).is_dir():
+        raise InputError(f"{out}: is a folder; accepted is the name of the NIR file to write")
+    if record is not None:
+        _read_record(Path(record))  # what cannot be written at the end is refused now
     for tool in ("torch", "snntorch"):
         require_tool(tool)
-    from .training_torch import fit
-
     if epochs is not None:
         recipe = replace(recipe, epochs=epochs)
     dataset = _dataset(name, recipe, data)
+    from .training_torch import fit  # seconds to import, and only here are torch and snnTorch needed
+
     start = time.monotonic()
     checkpoint = None if out is None else Path(f"{out}.checkpoint")
     with _bar(name, progress) as advance:
@@ -341,16 +345,7 @@ def write_record(path: Path | str, name: str, table: dict[str, Any]) -> None:
     InputError
         Where the file is not such a record, or cannot be written.
     """
-    path = Path(path)
-    content: dict[str, Any] = {}
-    if path.exists():
-        try:
-            content = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{path}: not a readable TOML file ({error}); nothing was changed") from error
-        if content.pop("schema", None) != SCHEMA:
-            raise InputError(f"{path}: not a record of trained networks with schema = {SCHEMA}; nothing was changed")
-    content[name] = table
+    content = {**_read_record(Path(path)), name: table}
     lines = [
         "# Written by `spikeloom train NAME --record FILE`: settings and what the reference simulator measured.",
         "# Rates are spikes per step, summed over the layer. Thresholds in the files: (theta - 1/4) / theta, see",
@@ -360,6 +355,19 @@ def write_record(path: Path | str, name: str, table: dict[str, Any]) -> None:
     for key in sorted(content):
         lines += ["", f"[{key}]", *(f"{k} = {_toml(v)}" for k, v in sorted(content[key].items()))]
     write_atomic(path, "\n".join(lines) + "\n")
+
+
+def _read_record(path: Path) -> dict[str, dict[str, Any]]:
+    """The tables of a record; none where there is no file yet."""
+    if not path.exists():
+        return {}
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a readable TOML file ({error}); nothing was changed") from error
+    if content.pop("schema", None) != SCHEMA:
+        raise InputError(f"{path}: not a record of trained networks with schema = {SCHEMA}; nothing was changed")
+    return content
 
 
 def _toml(value: Any) -> str:

@@ -1,0 +1,408 @@
+"""Training, and what it left in the zoo. Tests that train skip without torch; those of the files need none."""
+
+import dataclasses
+import hashlib
+import tomllib
+
+import numpy as np
+import pytest
+
+from spikeloom import tools
+from spikeloom.errors import InputError, ToolMissing
+from spikeloom.network import training, zoo
+from spikeloom.network.coding import rate
+from spikeloom.network.datasets import load_digits_split, load_mnist
+from spikeloom.network.integer import IntegerLayer, IntegerNetwork, Leak
+from spikeloom.network.nir_import import import_nir
+from spikeloom.network.quantise import Calibration, QuantiseOptions, quantise
+from spikeloom.network.reference import simulate
+
+NAMES = ("digits", "mnist4", "mnist8")
+SHORT = {"epochs": 2, "seed": 3, "progress": False}
+
+
+def quantised(name, calibration=None):
+    """The integer network of a zoo entry, by the path and the settings that a user has."""
+    table = zoo.settings(name)
+    options = QuantiseOptions(
+        weight_bits=table["weight_bits"], potential_bits=table["potential_bits"], leak=table["leak"]
+    )
+    return quantise(zoo.load(name), options, calibration=calibration)
+
+
+def accuracy(network, x, y, steps, max_rate):
+    right = 0
+    for start in range(0, len(x), 500):
+        part = slice(start, start + 500)
+        right += int((simulate(network, rate(x[part], steps, max_rate)).counts.argmax(axis=1) == y[part]).sum())
+    return right / len(x)
+
+
+def tiny(**changes):
+    """A network that `nir_bytes` accepts."""
+    rng = np.random.default_rng(1)
+    first, second = rng.integers(-7, 8, (5, 6)), rng.integers(-7, 8, (3, 5))
+    first[0, 0] = second[1, 2] = 7
+    common = {"weight_bits": 4, "potential_bits": 7, "reset": "zero", "leak": Leak(kind="shift", shifts=(2,))}
+    layer = IntegerLayer(**{"name": "fc1", "weights": first, "threshold": 16, **common, **changes})
+    return IntegerNetwork(name="tiny", layers=(layer, IntegerLayer(name="fc2", weights=second, threshold=32, **common)))
+
+
+def test_zoo_is_complete():
+    assert zoo.names() == NAMES
+    assert tuple(sorted(training.RECIPES)) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_zoo_file_is_the_recorded_one(name):
+    assert hashlib.sha256(zoo.path(name).read_bytes()).hexdigest() == zoo.settings(name)["sha256"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_zoo_file_lies_on_its_integer_grid(name):
+    nir = pytest.importorskip("nir")
+    table, graph = zoo.settings(name), nir.read(zoo.path(name))
+    assert set(graph.edges) == {
+        ("input", "fc1"),
+        ("fc1", "lif1"),
+        ("lif1", "fc2"),
+        ("fc2", "lif2"),
+        ("lif2", "output"),
+    }
+    for linear, neuron in (("fc1", "lif1"), ("fc2", "lif2")):
+        theta, k = table["threshold"][linear], table["leak_shift"][linear]
+        assert theta & (theta - 1) == 0
+        integers = graph.nodes[linear].weight.astype(np.float64) * theta
+        assert (integers == np.rint(integers)).all()
+        assert np.abs(integers).max() == 2 ** (table["weight_bits"] - 1) - 1
+        lif = graph.nodes[neuron]
+        wanted = lif.v_threshold * theta
+        for nearest in (np.rint(wanted), np.ceil(wanted), np.floor(wanted) + 1):
+            assert (nearest == theta).all()
+        np.testing.assert_allclose(lif.tau, table["dt"] * 2**k, rtol=1e-12)
+        np.testing.assert_allclose(lif.r, 2**k, rtol=1e-12)
+        assert not lif.v_leak.any()
+        assert not lif.v_reset.any()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_zoo_network_comes_back_exactly(name):
+    table = zoo.settings(name)
+    network, report = quantised(name)
+    assert network.content_hash() == table["network"]
+    assert all(layer.on_grid and layer.weight_error_max == 0 for layer in report.layers)
+    for layer in network.layers:
+        assert layer.leak == Leak(kind="shift", shifts=(table["leak_shift"][layer.name],))
+        assert layer.threshold == table["threshold"][layer.name]
+        assert layer.reset == "zero"
+        assert layer.accumulator_bits().mean() == pytest.approx(table["accumulator_bits"][layer.name], abs=1e-3)
+
+
+def test_digits_reach_what_is_recorded():
+    table, data = zoo.settings("digits"), load_digits_split()
+    spikes = rate(data.test_x, table["steps"], table["max_rate"])
+    # the quantiser refuses silent or saturated layers
+    network, report = quantised("digits", Calibration(spikes=spikes, labels=data.test_y))
+    reached = accuracy(network, data.test_x, data.test_y, table["steps"], table["max_rate"])
+    assert reached == pytest.approx(table["accuracy"], abs=1e-6)
+    assert reached == report.accuracy_after
+    assert reached >= 0.96
+
+
+@pytest.mark.parametrize(("name", "wanted"), [("mnist4", 0.97), ("mnist8", 0.978)])
+def test_mnist_reaches_what_is_recorded(name, wanted, data_folder):
+    table, data = zoo.settings(name), load_mnist(data_folder / "mnist", train=False)
+    sample = rate(data.test_x[:300], table["steps"], table["max_rate"])
+    network, _ = quantised(name, Calibration(spikes=sample, labels=data.test_y[:300]))
+    reached = accuracy(network, data.test_x, data.test_y, table["steps"], table["max_rate"])
+    assert reached == pytest.approx(table["accuracy"], abs=1e-6)
+    assert reached >= wanted
+    assert table["steps"] <= 25
+
+
+def test_benchmark_network_is_small_and_quiet_on_noise():
+    table = zoo.settings("mnist4")
+    network, _ = quantised("mnist4")
+    assert network.layers[0].accumulator_bits().mean() < 8.5
+    assert [entry["input_rate"] for entry in table["noise"]] == [8, 78, 157]
+    for entry in table["noise"]:
+        spikes = training.noise(784, entry["input_rate"], samples=20, steps=100, seed=table["seed"])
+        fired = simulate(network, spikes).spikes[0].sum(axis=2)
+        assert fired.mean() == pytest.approx(entry["hidden_rate"], abs=1e-3)
+        assert fired.max() == entry["most"]
+        assert fired.mean() <= 4
+        assert fired.max() <= 8
+
+
+def test_noise_has_the_asked_number_of_events_in_every_step():
+    spikes = training.noise(20, 7, samples=3, steps=11, seed=5)
+    assert spikes.shape == (3, 11, 20)
+    assert (spikes.sum(axis=2) == 7).all()
+    assert len(np.unique(spikes.reshape(33, 20), axis=0)) > 20
+    assert (spikes == training.noise(20, 7, samples=5, steps=11, seed=5)[:3]).all()
+    assert (spikes != training.noise(20, 7, samples=3, steps=11, seed=6)).any()
+    with pytest.raises(InputError, match="21 events per step: accepted is 0 to 20"):
+        training.noise(20, 21, samples=1, steps=1)
+
+
+def test_nir_bytes_import_to_the_same_network(tmp_path):
+    network = tiny()
+    content = training.nir_bytes(network)
+    assert content == training.nir_bytes(network)
+    path = tmp_path / "tiny.nir"
+    path.write_bytes(content)
+    again, _ = quantise(
+        import_nir(path, dt=training.DT, reset="zero"), QuantiseOptions(weight_bits=4, potential_bits=7, leak="shift")
+    )
+    assert again.content_hash() == network.content_hash()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"leak": Leak()}, "layer 'fc1': accepted here is a firing layer with a leak by one shift"),
+        ({"leak": Leak(kind="shift", shifts=(2, 5))}, "a leak by one shift"),
+        ({"threshold": None, "reset": "none"}, None),
+        ({"reset": "subtract"}, "accepted here are reset 'zero' and no bias"),
+        ({"bias": np.array([0, 1, 0, 0, 0])}, "accepted here are reset 'zero' and no bias"),
+        ({"weights": np.ones((5, 6), int)}, "layer 'fc1': its largest weight is 1; accepted here is 7"),
+    ],
+)
+def test_nir_bytes_refuses_what_it_cannot_write(changes, message):
+    if message is None:  # a read-out is the last layer, so it is tried alone
+        layer = dataclasses.replace(tiny().layers[1], **changes)
+        network, message = IntegerNetwork(name="readout", layers=(layer,)), "accepted here is a firing layer"
+    else:
+        network = tiny(**changes)
+    with pytest.raises(InputError, match=message):
+        training.nir_bytes(network)
+
+
+def test_record_replaces_one_table(tmp_path):
+    path = tmp_path / "record.toml"
+    training.write_record(path, "b", {"x": 1, "text": 'a "quoted" word', "flag": True, "list": [{"y": 2.5}]})
+    training.write_record(path, "a", {"steps": {"fc1": 3}})
+    before = path.read_text()
+    training.write_record(path, "b", {"x": 2})
+    assert tomllib.loads(before) == {
+        "schema": 1,
+        "a": {"steps": {"fc1": 3}},
+        "b": {"x": 1, "text": 'a "quoted" word', "flag": True, "list": [{"y": 2.5}]},
+    }
+    assert tomllib.loads(path.read_text()) == {"schema": 1, "a": {"steps": {"fc1": 3}}, "b": {"x": 2}}
+    assert before.index("[a]") < before.index("[b]")
+
+
+@pytest.mark.parametrize("text", ["title = 'mine'\n", "schema = 2\n", "not toml"])
+def test_record_leaves_other_files_alone(tmp_path, text):
+    path = tmp_path / "record.toml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"record\.toml: not a .*nothing was changed"):
+        training.write_record(path, "b", {"x": 2})
+    assert path.read_text() == text
+
+
+def test_committed_record_is_in_the_form_that_train_writes(tmp_path):
+    for name in reversed(NAMES):
+        table = zoo.settings(name)
+        table.pop("file")  # added by `zoo`
+        training.write_record(tmp_path / "zoo.toml", name, table)
+    assert (tmp_path / "zoo.toml").read_text() == (zoo.path("digits").parent / "zoo.toml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("digit", {}, "network 'digit': `train` knows digits, mnist4, mnist8; did you mean 'digits'"),
+        ("digits", {"seed": -1}, "seed = -1: accepted is an integer from 0 to 18446744073709551615"),
+        ("digits", {"seed": 1.0}, "seed = 1.0: accepted is an integer"),
+        ("digits", {"epochs": 0}, "epochs = 0: accepted is an integer from 1 to 100000"),
+        ("digits", {"threads": True}, "threads = True: accepted is an integer from 1 to 1024"),
+        ("digits", {"data": "there"}, "data 'there': network 'digits' is trained on scikit-learn's digits; give none"),
+        ("mnist4", {}, r"network 'mnist4' is trained on MNIST: give the folder of its idx files \(--data FOLDER\)"),
+        ("mnist8", {"data": "nowhere"}, "nowhere: not a folder; accepted is the folder that holds"),
+    ],
+)
+def test_bad_options_are_refused(monkeypatch, name, options, message):
+    monkeypatch.setattr(training, "require_tool", lambda tool: None)
+    with pytest.raises(InputError, match=message):
+        training.train(name, progress=False, **options)
+
+
+def test_outputs_that_cannot_be_written_are_refused_first(monkeypatch, tmp_path):
+    def too_late(tool):
+        pytest.fail("the tools were looked for first")
+
+    monkeypatch.setattr(training, "require_tool", too_late)
+    with pytest.raises(InputError, match="is a folder; accepted is the name of the NIR file to write"):
+        training.train("digits", out=tmp_path, progress=False)
+    record = tmp_path / "pyproject.toml"
+    record.write_text("[project]\n")
+    with pytest.raises(InputError, match="not a record of trained networks with schema = 1; nothing was changed"):
+        training.train("digits", record=record, progress=False)
+
+
+@pytest.mark.parametrize("package", ["torch", "snntorch"])
+def test_a_missing_package_is_named(monkeypatch, tmp_path, package):
+    found = tools.Found(path=tmp_path, version="9", origin="python")
+    real = tools.require_tool
+    monkeypatch.setattr(tools, "_package_folder", lambda name: None)
+    monkeypatch.setattr(training, "require_tool", lambda name: real(name) if name == package else found)
+    with pytest.raises(ToolMissing, match=rf"^{package} is missing; needed by: train; .*'spikeloom\[train\]'"):
+        training.train("digits", out=tmp_path / "digits.nir", progress=False)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def need_torch(need_tool):
+    need_tool("torch")
+    need_tool("snntorch")
+
+
+@pytest.fixture(scope="module")
+def trained(need_torch, tmp_path_factory):
+    """A short training of digits, and the folder that it wrote to."""
+    folder = tmp_path_factory.mktemp("trained")
+    out, record = folder / "digits.nir", folder / "record.toml"
+    return training.train("digits", out=out, record=record, **SHORT), folder
+
+
+def test_training_writes_a_network_that_loads(trained):
+    result, folder = trained
+    assert sorted(path.name for path in folder.iterdir()) == ["digits.nir", "record.toml"]
+    table = tomllib.loads((folder / "record.toml").read_text())["digits"]
+    assert (folder / "digits.nir").read_bytes() == result.nir
+    assert table["sha256"] == hashlib.sha256(result.nir).hexdigest()
+    assert table["command"] == "spikeloom train digits --out digits.nir --seed 3 --epochs 2"
+    options = QuantiseOptions(weight_bits=table["weight_bits"], potential_bits=table["potential_bits"], leak="shift")
+    network, _ = quantise(import_nir(folder / "digits.nir", dt=table["dt"], reset="zero"), options)
+    assert network.content_hash() == result.network.content_hash() == table["network"]
+    data = load_digits_split()
+    reached = accuracy(network, data.test_x, data.test_y, table["steps"], table["max_rate"])
+    assert reached == pytest.approx(table["accuracy"], abs=1e-6)
+    assert reached > 0.5  # ten classes, two epochs
+
+
+def test_training_is_reproducible(trained):
+    result, _ = trained
+    assert training.train("digits", **SHORT).nir == result.nir
+    assert training.train("digits", **{**SHORT, "seed": 4}).nir != result.nir
+
+
+def test_training_goes_on_after_an_interruption(trained, tmp_path, monkeypatch):
+    from spikeloom.network import training_torch
+
+    result, _ = trained
+    out, real = tmp_path / "digits.nir", training_torch.fit
+    batches = len(load_digits_split().train_x) // training.RECIPES["digits"].batch
+    calls = []
+
+    def interrupted(*arguments, advance, **options):
+        def stop(done, total, note):
+            calls.append(done)
+            if len(calls) == batches + 5:  # in the second epoch
+                raise KeyboardInterrupt
+
+        return real(*arguments, advance=stop, **options)
+
+    monkeypatch.setattr(training_torch, "fit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        training.train("digits", out=out, **SHORT)
+    assert [path.name for path in tmp_path.iterdir()] == ["digits.nir.checkpoint"]
+    calls.clear()
+    calls.extend([0] * 1000)  # no second interruption
+    training.train("digits", out=out, **SHORT)
+    assert calls[1000] == batches + 1  # the first epoch was not repeated
+    assert out.read_bytes() == result.nir
+    assert [path.name for path in tmp_path.iterdir()] == ["digits.nir"]
+
+
+def test_a_checkpoint_of_another_training_is_not_used(trained, tmp_path, monkeypatch):
+    from spikeloom.network import training_torch
+
+    result, _ = trained
+    out, real = tmp_path / "digits.nir", training_torch.fit
+
+    def stopped(*arguments, advance, **options):
+        def stop(done, total, note):
+            raise KeyboardInterrupt
+
+        return real(*arguments, advance=stop, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training_torch, "fit", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            training.train("digits", out=out, **{**SHORT, "seed": 9})
+    assert training.train("digits", out=out, **SHORT).nir == result.nir
+
+
+def test_a_damaged_checkpoint_is_named(need_torch, tmp_path):
+    path = tmp_path / "digits.nir.checkpoint"
+    path.write_bytes(b"rubbish")
+    with pytest.raises(InputError, match=r"digits\.nir\.checkpoint: not a readable checkpoint .*delete it"):
+        training.train("digits", out=tmp_path / "digits.nir", **SHORT)
+    assert path.read_bytes() == b"rubbish"
+
+
+def test_training_needs_one_batch(need_torch):
+    from spikeloom.network import training_torch
+
+    data = load_digits_split()
+    few = dataclasses.replace(data, train_x=data.train_x[:9], train_y=data.train_y[:9])
+    with pytest.raises(InputError, match="9 training samples: accepted are at least 32, one batch"):
+        training_torch.fit(
+            training.RECIPES["digits"],
+            few,
+            seed=0,
+            threads=1,
+            checkpoint=None,
+            key="",
+            advance=lambda done, total, note: None,
+        )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_forward_pass_of_training_is_the_reference(need_torch, name):
+    """Every spike of every layer, on random weights that drive the potentials into their limits."""
+    import torch
+
+    from spikeloom.network import training_torch
+
+    recipe, data = training.RECIPES[name], load_digits_split()
+    model = training_torch._Model(recipe, data, seed=1)
+    with torch.no_grad():
+        model.weights[0] *= 3
+    pictures = data.test_x[:50]
+    first, second = model.integers()
+    encoded = model.encode(torch.from_numpy(pictures))
+    hidden = model.layer(0, encoded, first)
+    output = model.layer(1, hidden, second)
+    weights = [array.detach().numpy().astype(np.int64) for array in (first, second)]
+    network = training._network(name, recipe, weights)
+    spikes = rate(pictures, recipe.steps, recipe.max_rate)
+    assert (encoded.numpy().transpose(1, 0, 2) == spikes).all()
+    trace = simulate(network, spikes, potentials=True)
+    for got, expected in zip((hidden, output), trace.spikes, strict=True):
+        assert (got.detach().numpy().transpose(1, 0, 2) == expected).all()
+        assert 0 < expected.sum() < expected.size
+    assert trace.potentials[0].min() == network.layers[0].v_min  # the clamp was at work
+    limit = 2 ** (recipe.weight_bits - 1) - 1
+    assert [np.abs(array).max() for array in weights] == [limit, limit]
+    assert not weights[0][:, ~(data.train_x > 0).any(axis=0)].any()
+
+
+def test_gradients_pass_the_roundings(need_torch):
+    import torch
+
+    from spikeloom.network import training_torch
+
+    data = load_digits_split()
+    model = training_torch._Model(training.RECIPES["mnist4"], data, seed=1)
+    loss, right = model.loss(
+        torch.from_numpy(data.train_x[:40]), torch.from_numpy(data.train_y[:40]), np.random.default_rng(0)
+    )
+    loss.backward()
+    assert 0 <= right <= 40
+    for weights in model.weights:
+        assert torch.isfinite(weights.grad).all()
+        assert (weights.grad != 0).float().mean() > 0.5
