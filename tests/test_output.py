@@ -13,8 +13,9 @@ from spikeloom.errors import InputError
 from spikeloom.output import MARKER, replace_folder, write_atomic
 
 STOPPED = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it in what runs in the background
 from spikeloom.output import replace_folder, write_atomic
 with replace_folder(Path(sys.argv[1])) as folder:
     (folder / "half").write_text("half")

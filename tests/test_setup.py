@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -194,7 +195,8 @@ def test_environment_falls_back_and_explains(tmp_path):
     def works(where):
         assert not where.exists()  # what the way before left half done is gone
         (where / "bin").mkdir(parents=True)
-        (where / "bin" / "python").symlink_to(sys.executable)
+        (where / "bin" / "python").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
+        (where / "bin" / "python").chmod(0o755)
         (where / "pyvenv.cfg").write_text("")
 
     def lacks_pip(where):

