@@ -98,7 +98,8 @@ class CycleReport:
         Cycle in which its first item was accepted, and in which its last output (event, decision, read-out value)
         was; counted from the moment at which the source could offer the first item of the first input.
     interval : int
-        Cycles from its first item accepted to the earliest acceptance of a first item of the next input.
+        Cycles from its first item accepted to the first item of the next input accepted, when that is offered right
+        behind this input (the last of a batch, and one alone: an input that begins with a spike).
     """
 
     first_in: int
@@ -241,27 +242,37 @@ class CostModel:
         for b, steps in enumerate(arriving):
             if chain is None or gap == "isolated":
                 chain = _Chain(self, since_reset=after_reset)
-            first, last_out, following = chain.play(steps, [pattern[b] for pattern in patterns])
+            first, last_out = chain.play(steps, [pattern[b] for pattern in patterns])
+            empty = gap == "back_to_back" and b + 1 < len(arriving) and arriving[b + 1][0] == 0
             layers = tuple(LayerReport(**entry[b]) for entry in work)
-            reports.append(
-                CycleReport(first_in=first, last_out=last_out, interval=following - first, layers=layers)
-            )
+            interval = chain.entry(tick=empty) - first
+            reports.append(CycleReport(first_in=first, last_out=last_out, interval=interval, layers=layers))
         return reports
 
     def bound(self, inputs: np.ndarray, spikes: Sequence[np.ndarray]) -> np.ndarray:
-        """The sum over steps of the work of the busiest layer + 2, and 30 more; int64 [B].
+        """The sum over steps of the busiest layer's work + 2, and 30 more; int64 [B].
 
-        The work of a layer in a step is the larger of its spikes out and its spikes in times its groups (at least one
-        pass over several groups). An input of steady activity takes no longer: all layers work at once, each on its
-        own step. Where activity comes in single large steps the layers wait for each other and `cycles` tells more.
+        The work of a layer with a lane for every neuron is its spikes in or its spikes out, whichever are more, and
+        at least 1. With fewer lanes it is a pass over its groups for each spike in (at least one), the last of which
+        lasts until its spikes out have left. An input of steady activity takes no longer: all layers work at once,
+        each on its own step. Where activity comes in single large steps the layers wait for each other; `cycles`
+        knows.
         """
         inputs, spikes = self._checked(inputs, spikes)
-        work = np.zeros(inputs.shape[:2], np.int64)
+        last = self.network.layers[-1]
+        reads_out, every_tick = last.threshold is None, self.core.readout == "tick"
+        work = np.ones(inputs.shape[:2], np.int64)
         for index, (before, after) in enumerate(zip([inputs, *spikes], spikes, strict=False)):
-            events, groups = before.sum(axis=2, dtype=np.int64), self.groups[index]
-            work = np.maximum(work, events if groups == 1 else np.maximum(events, 1) * groups)
-            work = np.maximum(work, after.sum(axis=2, dtype=np.int64))
-        return (work + 2).sum(axis=1) + MARGIN
+            events, leaving = before.sum(axis=2, dtype=np.int64), after.sum(axis=2, dtype=np.int64)
+            groups = self.groups[index]
+            leaving *= (*self.groups, 1)[index + 1]
+            values = last.neurons if index == len(self.groups) - 1 and reads_out and every_tick else 0
+            if groups == 1:
+                work = np.maximum(work, np.maximum(events + values, leaving))
+            else:
+                passes = (np.maximum(events, 1) - 1) * groups
+                work = np.maximum(work, passes + np.maximum(leaving, max(groups, values)))
+        return (work + 2).sum(axis=1) + MARGIN + (last.neurons if reads_out else 0)
 
     def estimate(self, rates: Sequence[float]) -> float:
         """Cycles of an input from average activity, before any simulation.
@@ -271,10 +282,11 @@ class CostModel:
         rates : sequence of float
             Spikes per step: of the input, then of each layer.
 
-        The slowest layer sets the pace of a step, which is taken `steps` times; the layers behind it add what they
-        need for the last step. A step takes a layer max(in + 1, out + 2, 3) cycles with a lane for every neuron, and
-        max(in, 1) * groups, or out + 1 if that is more, with fewer lanes. Fluctuations around the averages are left
-        out: an input whose busiest layer changes from step to step takes longer.
+        The slowest layer sets the pace of a step, which is taken `steps` times; the layers in front of it and behind
+        it add what they need for the first and the last step. A step takes a layer max(in + 1, out + 2, 3) cycles
+        with a lane for every neuron. With fewer it takes max(in, 1) * groups, and longer when its spikes out, at the
+        pace of the layer behind, outlast the last pass and the spike queue. Fluctuations around the averages are left
+        out: an input whose activity jumps from step to step takes longer.
 
         Raises
         ------
@@ -286,19 +298,23 @@ class CostModel:
                 f"rates {list(rates)}: accepted are {len(self.groups) + 1} numbers of at least 0: "
                 "spikes per step of the input and of each layer"
             )
-        paces, tails = [float(rates[0]) + 1], []
-        for groups, layer, before, after in zip(self.groups, self.network.layers, rates, rates[1:], strict=False):
-            values = layer.neurons if layer.threshold is None else 0  # values that a tick waits for
-            each = values if self.core.readout == "tick" else 0
+        paces, first, last = [], [], []  # of a step in each layer, and what the first and the last one take
+        following = (*self.groups[1:], 1)
+        for index, (layer, groups) in enumerate(zip(self.network.layers, self.groups, strict=True)):
+            before, after = float(rates[index]), float(rates[index + 1])
+            values = layer.neurons if layer.threshold is None else 0  # a tick waits for them
+            held = max(0, values - groups)
+            every = held if self.core.readout == "tick" else 0
+            sending = after * following[index]
             if groups == 1:
-                paces.append(max(before + 1 + max(each - 1, 0), after + 2, 3))
-                tails.append(4 + max(values - 1, 0) + after)
+                paces.append(max(before + 1 + every, sending + 2, 3))
             else:
-                paces.append(max(max(before, 1) * groups + max(each - groups, 0), after + 1))
-                tails.append(4 + groups + max(values - groups, 0) + after)
+                queued = (_spike_queue(self.core, self.lanes[index]) + 1) * max(1, after / groups) * following[index]
+                paces.append(max(before, 1) * groups + max(every, sending - groups - queued, 0))
+            first.append(before + 2)
+            last.append(4 + (groups if groups > 1 else 0) + held + sending)
         slowest = max(range(len(paces)), key=lambda n: paces[n])
-        lead = sum(rates[n] + 1 for n in range(slowest - 1))  # until the slowest layer's first event can arrive
-        return self.steps * paces[slowest] + lead + sum(tails[max(slowest - 1, 0) :]) + 2
+        return self.steps * paces[slowest] + sum(first[:slowest]) + sum(last[slowest:])
 
     def to_json(self) -> dict[str, Any]:
         """Memories and the placement, as JSON values."""
@@ -403,6 +419,13 @@ def _lanes(network: IntegerNetwork, core: CoreConfig) -> tuple[int, ...]:
     return tuple(counts)
 
 
+def _spike_queue(core: CoreConfig, lanes: int) -> int:
+    """Groups of spikes held between shared lanes and their serialiser; 0: none."""
+    if core.spike_queue == "auto":
+        return 0 if lanes == 1 else 4
+    return core.spike_queue
+
+
 def _flag_group(neurons: int) -> int:
     """Flags that are searched at a time: the power of two nearest above the square root of the layer, at most 64."""
     width = 1
@@ -467,18 +490,14 @@ class _Readout:
 class _Layer:
     """What both kinds of engine have: the input queue, and the spikes that the trace says will leave."""
 
-    def __init__(self, layer: IntegerLayer, after: Any, readout: _Readout | None, core: CoreConfig):
+    def __init__(self, layer: IntegerLayer, after: Any, readout: _Readout | None, core: CoreConfig, *, depth: int):
         self.after, self.readout, self.every_tick = after, readout, core.readout == "tick"
         self.neurons = layer.neurons
-        self.depth = core.queue_depth
-        self.left = deque([LONG_AGO] * self.depth, maxlen=self.depth)  # when the latest items left the queue
+        self.depth = depth  # of the queue; 0: none
+        self.left = deque([LONG_AGO] * depth, maxlen=depth)  # when the latest items left it
         self.popped = LONG_AGO
         self.pattern: Any = iter(())
         self.serialised = LONG_AGO  # when the latest group of flags was sent whole
-
-    def entry(self, time: int) -> int:
-        """When an item offered from `time` on would be taken."""
-        return max(time, self.left[0] + 1)
 
     def _taken_last(self, first: int, behind: int, start: int, pace: int) -> int:
         """When the item `behind` >= 1 places behind one taken at `first` is taken.
@@ -500,10 +519,14 @@ class _Parallel(_Layer):
     """A lane for every neuron: an item per cycle; a tick waits until the flags of the one before have moved on."""
 
     def __init__(self, layer, after, readout, core, *, bias: bool):
-        super().__init__(layer, after, readout, core)
+        super().__init__(layer, after, readout, core, depth=2 if core.queue_depth == "auto" else core.queue_depth)
         self.bias = self.fresh = bias  # fresh: the bias of an input's first step is still to be added
         self.done = LONG_AGO  # when the latest tick was executed
         self.moved = LONG_AGO  # when its last flags moved to the serialiser
+
+    def entry(self, time: int, *, tick: bool) -> int:
+        """When an item offered from `time` on, the first of an input, would be taken."""
+        return max(time, self.left[0] + 1)
 
     def _head(self, taken: int) -> int:
         """When the lanes can take an item that entered the queue at `taken`."""
@@ -550,13 +573,13 @@ class _Grouped(_Layer):
     """
 
     def __init__(self, layer, after, readout, core, *, lanes: int):
-        super().__init__(layer, after, readout, core)
+        super().__init__(layer, after, readout, core, depth=0 if core.queue_depth == "auto" else core.queue_depth)
         self.groups = -(-layer.neurons // lanes)
         self.lanes, self.tail = lanes, layer.neurons - (self.groups - 1) * lanes
         self.waiting = False  # a spike waits for its successor
         self.issued = LONG_AGO  # the latest row
         self.summed = self.committed = self.committed_before = LONG_AGO  # latest row; the row before that
-        depth = max(2, core.spike_queue)
+        depth = _spike_queue(core, lanes)
         self.fetched = deque([LONG_AGO] * depth, maxlen=depth)  # when the latest groups left the spike queue
 
     def _issue(self) -> int:
@@ -582,36 +605,59 @@ class _Grouped(_Layer):
 
     def _hand_on(self, spikes: int, end: int, ready: int) -> None:
         """Commit a row that sends its spikes, and the tick with the last row."""
-        self._commit(max(ready, self.fetched[0] + 1))
-        fetched = max(self.committed + 1, self.serialised)
-        self.fetched.append(fetched)
+        if self.fetched.maxlen:
+            self._commit(max(ready, self.fetched[0] + 1))
+            fetched = max(self.committed + 1, self.serialised)
+            self.fetched.append(fetched)
+        else:
+            fetched = max(ready, self.serialised)
+            self._commit(fetched)
         self.serialised = self.after.burst(spikes, end, fetched + 1)
+
+    def entry(self, time: int, *, tick: bool) -> int:
+        """When an item offered from `time` on, the first of an input, would be taken."""
+        if self.depth:
+            return max(time, self.left[0] + 1)
+        return max(time, self.issued if tick else self.popped + 1)
+
+    def _offered(self, time: int) -> tuple[int, int]:
+        """When the queue takes an item, and when that can leave it; without a queue both are one transfer."""
+        if not self.depth:
+            return time, time
+        taken = max(time, self.left[0] + 1)
+        return taken, max(taken + 1, self.popped + 1)
 
     def burst(self, count: int, end: int, time: int) -> int:
         taken, rest, steady = time - 1, count, False
         while rest and not steady:
-            taken = max(taken + 1, self.left[0] + 1)
-            leaves = max(taken + 1, self.popped + 1)
+            taken, leaves = self._offered(taken + 1)
             steady = self.waiting
-            if self.waiting:
-                leaves = max(leaves, self.issued)
-                self.issued = leaves
+            if self.waiting:  # the pass of the spike before begins
+                self.issued = leaves = max(leaves, self.issued)
                 self._rows(self.groups)
             self.waiting = True
-            self._leave(1, leaves, 1)
+            taken = self._left(taken, leaves)
             rest -= 1
-        if rest:  # the queue is ahead of the lanes: each pass begins as the one before ends
-            taken = self._taken_last(taken, rest, self.issued, self.groups)
+        if rest:  # items wait for the lanes: each pass begins as the one before ends
+            if self.depth:
+                taken = self._taken_last(taken, rest, self.issued, self.groups)
+            else:
+                taken = self.issued + (rest - 1) * self.groups
             self._leave(rest, self.issued, self.groups)
             self._rows(rest * self.groups)
         if end == SPIKE:
             return taken
-        taken = max(taken + 1, self.left[0] + 1)
-        leaves = max(taken + 1, self.popped + 1, self.issued)
-        self._leave(1, leaves, 1)
-        self.issued, self.waiting = leaves, False
+        taken, leaves = self._offered(taken + 1)
+        self.issued = leaves = max(leaves, self.issued)
+        self.waiting = False
+        taken = self._left(taken, leaves)
         self._tick(end)
         return taken
+
+    def _left(self, taken: int, leaves: int) -> int:
+        """Note that an item leaves the queue; returns when it was taken."""
+        self._leave(1, leaves, 1)
+        return taken if self.depth else leaves
 
     def _tick(self, end: int) -> None:
         spiking, final = next(self.pattern)
@@ -619,7 +665,8 @@ class _Grouped(_Layer):
             ready = 0
             for group in range(self.groups):
                 last = group == self.groups - 1
-                ready = self.readout.values(self.tail if last else self.lanes, self._issue(), final=last and end == LAST)
+                count = self.tail if last else self.lanes
+                ready = self.readout.values(count, self._issue(), final=last and end == LAST)
                 if not last:
                     self._commit(ready)
             self._hand_on(final, end, ready)
@@ -659,21 +706,20 @@ class _Chain:
         # A core with a load port counts the inputs under way and takes no more than it can count.
         self.gone = deque([LONG_AGO] * MOST_INPUTS_UNDER_WAY, maxlen=MOST_INPUTS_UNDER_WAY) if loads else None
 
-    def play(self, steps: list[int], patterns: list) -> tuple[int, int, int]:
-        """One input: its first transfer, its last output, and when an input behind it could begin."""
+    def play(self, steps: list[int], patterns: list) -> tuple[int, int]:
+        """One input: its first transfer and its last output."""
         for layer, pattern in zip(self.layers, patterns, strict=True):
             layer.pattern = iter(pattern)
-        entrance = self.layers[0]
-        first = time = self._start()
+        first = time = self.entry(tick=not steps[0])
         final = len(steps) - 1
         for index, count in enumerate(steps):
-            time = entrance.burst(count, LAST if index == final else TICK, time) + 1
+            time = self.layers[0].burst(count, LAST if index == final else TICK, time) + 1
         self.offer = time
         if self.gone is not None:
             self.gone.append(self.outputs.last)
-        return first, self.outputs.last, self._start()
+        return first, self.outputs.last
 
-    def _start(self) -> int:
-        """When the first item of an input is taken."""
+    def entry(self, *, tick: bool) -> int:
+        """When the first item of an input, a tick or a spike, is taken."""
         time = self.offer if self.gone is None else max(self.offer, self.gone[0] + 1)
-        return self.layers[0].entry(time)
+        return self.layers[0].entry(time, tick=tick)
