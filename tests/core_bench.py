@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from amaranth.hdl import Cat
 from amaranth.sim import Simulator
+
 from spikeloom.cores.digital import Accelerator
 from spikeloom.mapping.plan import CorePlan
-from spikeloom_sim.streams import stream_get, stream_put, watchdog
+from spikeloom_sim.streams import held, stream_get, stream_put, watchdog
 
 
 @dataclass
@@ -21,6 +22,8 @@ class CoreRun:
     probes: dict = field(default_factory=dict)
     cycles: int = 0
     dropped: int = 0
+    refused: int = 0  # of the latest image, where anything is loaded
+    complete: int = 0
     first_in: list = field(default_factory=list)  # cycle after reset in which each input's first item was taken
     last_out: list = field(default_factory=list)  # and in which its last output was, on whichever stream
 
@@ -39,7 +42,14 @@ def items_of(spikes: np.ndarray, order: random.Random | None = None) -> list:
 
 
 def run_core(
-    plan: CorePlan, spikes: np.ndarray, *, stall: int = 0, seed: int = 0, images=None, limit=200_000, rest: int | None = None
+    plan: CorePlan,
+    spikes: np.ndarray,
+    *,
+    stall: int = 0,
+    seed: int = 0,
+    images=None,
+    limit=200_000,
+    rest: int | None = None,
 ) -> CoreRun:
     """Play `spikes` back to back; `stall` is the longest pause on every stream; `images[b]` is loaded before input b.
 
@@ -82,6 +92,8 @@ def run_core(
         while plan.decision != "none" and len(run.decisions) < batch:
             await ctx.tick()
         run.dropped = ctx.get(dut.dropped)
+        if plan.loads:
+            run.refused, run.complete = ctx.get(dut.load_refused), ctx.get(dut.load_complete)
 
     def listener(stream, into):
         async def bench(ctx):
@@ -96,7 +108,8 @@ def run_core(
             stream = getattr(dut, name)
             exits.append(stream.valid & stream.ready & getattr(stream.p, "last", 1))
         while True:
-            *_, taken, item, ended = await ctx.tick().sample(entrance.valid & entrance.ready, entrance.payload, Cat(exits))
+            sampled = ctx.tick().sample(entrance.valid & entrance.ready, entrance.payload, Cat(exits))
+            *_, taken, item, ended = await sampled
             if taken:
                 if first:
                     run.first_in.append(run.cycles)
@@ -109,6 +122,8 @@ def run_core(
     sim.add_testbench(producer)
     sim.add_testbench(consumer)
     sim.add_testbench(clock, background=True)
+    for name in left:
+        sim.add_testbench(held(getattr(dut, name)), background=True)
     if hasattr(dut, "decision"):
         sim.add_testbench(listener(dut.decision, run.decisions), background=True)
     if hasattr(dut, "readout"):
@@ -118,10 +133,22 @@ def run_core(
             name = engine.plan.name
             run.probes[name] = []
             sim.add_testbench(listener(getattr(dut, f"probe_{name}"), run.probes[name]), background=True)
+            sim.add_testbench(held(getattr(dut, f"probe_{name}")), background=True)
     sim.add_testbench(watchdog(limit), background=True)
     sim.run()
     run.last_out = [max(cycles) for cycles in zip(*left.values(), strict=True)]
     return run
+
+
+def _decided(plan: CorePlan, trace, b: int) -> int:
+    """What comes with the decision on input b: spike count, step of the first spike, or value."""
+    winner = trace.decision(plan.decision)[b]
+    if plan.decision == "value":
+        return int(trace.readout[b, -1, winner])
+    if plan.decision == "count":
+        return int(trace.counts[b, winner])
+    steps = np.flatnonzero(trace.spikes[-1][b].any(axis=1))
+    return int(steps[0]) if len(steps) else (1 << (plan.steps.bit_length() + 1)) - 1  # all ones: no spike
 
 
 def check_core(plan: CorePlan, spikes: np.ndarray, run: CoreRun, trace) -> None:
@@ -130,9 +157,13 @@ def check_core(plan: CorePlan, spikes: np.ndarray, run: CoreRun, trace) -> None:
     batch, steps, _ = spikes.shape
     if plan.decision != "none":
         assert [int(d.index) for d in run.decisions] == trace.decision(plan.decision).tolist()
+        assert [int(d.value) for d in run.decisions] == [_decided(plan, trace, b) for b in range(batch)]
     if trace.readout is not None:
         shown = trace.readout if plan.core.readout == "tick" else trace.readout[:, -1:]
         assert [int(r.value) for r in run.readouts] == shown.reshape(-1).tolist()
+        outputs, per_input = plan.network.outputs, shown[0].size
+        assert [int(r.index) for r in run.readouts] == list(range(outputs)) * (len(run.readouts) // outputs)
+        assert [int(r.last) for r in run.readouts] == ([0] * (per_input - 1) + [1]) * batch
     for entry, potentials in zip(plan.layers, trace.potentials or (), strict=False):
         if plan.core.probe:
             neurons, lanes = entry.layer.neurons, entry.lanes

@@ -1,5 +1,6 @@
 """Networks for tests: hypothesis strategies of plain dicts as the oracle takes them, and their integer networks."""
 
+import math
 import random
 
 import numpy as np
@@ -131,8 +132,12 @@ def random_spec(
     """A layer with random numbers that fires now and then and whose potentials reach both of their limits."""
     half, v_max = 1 << weight_bits - 1, (1 << potential_bits - 1) - 1
     theta = theta or max(1, v_max // 2)
+
+    def weight() -> int:  # of the whole range, more often above 0, or deep layers would be silent
+        return min(half - 1, math.floor(rng.triangular(-half, half, half // 2)))
+
     return {
-        "weights": [[rng.randrange(-half, half) for _ in range(fan_in)] for _ in range(neurons)],
+        "weights": [[weight() for _ in range(fan_in)] for _ in range(neurons)],
         "bias": [rng.randrange(-half, half) if bias else 0 for _ in range(neurons)],
         "weight_bits": weight_bits,
         "potential_bits": potential_bits,

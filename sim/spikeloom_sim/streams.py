@@ -1,6 +1,8 @@
 """Stream helpers for `amaranth.sim` test benches."""
 
-__all__ = ["stream_get", "stream_put", "watchdog"]
+from amaranth.hdl import Value
+
+__all__ = ["held", "stream_get", "stream_put", "watchdog"]
 
 
 async def stream_put(ctx, stream, payload, *, pause: int = 0):
@@ -27,6 +29,23 @@ async def stream_get(ctx, stream, *, pause: int = 0):
         *_, valid, payload = await ctx.tick().sample(stream.valid, stream.payload)
     ctx.set(stream.ready, 0)
     return payload
+
+
+def held(stream):
+    """A background test bench that fails where an offered payload changes, or is withdrawn, before it is taken."""
+
+    async def bench(ctx):
+        offered = None
+        payload = Value.cast(stream.payload)
+        while True:
+            *_, valid, ready, now = await ctx.tick().sample(stream.valid, stream.ready, payload)
+            if offered is not None and not (valid and now == offered):
+                raise AssertionError(
+                    f"{stream!r}: {offered:#x} was offered, then {f'{now:#x}' if valid else 'nothing'}"
+                )
+            offered = now if valid and not ready else None
+
+    return bench
 
 
 def watchdog(cycles: int):
