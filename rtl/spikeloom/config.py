@@ -8,7 +8,7 @@ import difflib
 import json
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 SCHEMA = 1
-_STRICT = ConfigDict(extra="forbid", strict=True)
+_STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 Positive = Annotated[int, Field(ge=1)]
 
@@ -45,7 +45,10 @@ class NetworkConfig:
     """Where the trained network is and what NIR does not store."""
 
     file: Annotated[str, _doc("NIR file, relative to this file; `zoo:NAME` is a network that comes with Spikeloom")]
-    dt: Annotated[float, _doc("time step of the trained network in seconds: NIR stores time constants only", gt=0)]
+    dt: Annotated[
+        float,
+        _doc("time step of the trained network in seconds, a number above 0: NIR stores time constants only", gt=0),
+    ]
     reset: Annotated[
         Literal["zero", "subtract", "delayed_zero", "delayed_subtract"],
         _doc("reset of the neurons, not stored by NIR: zero | subtract | delayed_zero | delayed_subtract (snnTorch)"),
@@ -81,10 +84,10 @@ class InputConfig:
         Literal["rate", "bernoulli", "latency", "current", "events"],
         _doc("rate (evenly spaced) | bernoulli | latency (one spike) | current (direct) | events (recorded streams)"),
     ] = "rate"
-    steps: Annotated[int, _doc("time steps of one input", ge=1, le=100_000)] = 25
-    max_rate: Annotated[float, _doc("spikes per step of the largest value, 0 to 1", gt=0, le=1)] = 1.0
-    seed: Annotated[int, _doc("seed of the bernoulli coding", ge=0)] = 0
-    step_us: Annotated[float, _doc("length of a step for recorded events, in microseconds", gt=0)] = 10_000.0
+    steps: Annotated[int, _doc("time steps of one input, 1 to 100000", ge=1, le=100_000)] = 25
+    max_rate: Annotated[float, _doc("spikes per step of the largest value, above 0 to 1", gt=0, le=1)] = 1.0
+    seed: Annotated[int, _doc("seed of the bernoulli coding, an integer of at least 0", ge=0)] = 0
+    step_us: Annotated[float, _doc("length of a step for recorded events in microseconds, above 0", gt=0)] = 10_000.0
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -95,7 +98,8 @@ class CoreConfig:
     lanes: Annotated[
         Literal["full"] | Positive | list[Literal["full"] | Positive],
         _doc(
-            'neurons updated per cycle: 1 to the layer width, "full" = one lane per neuron; a list gives each layer its own'
+            'neurons updated per cycle: 1 to the layer width, or "full", one lane per neuron; '
+            "a list gives each layer its own"
         ),
     ] = "full"
     weights: Annotated[
@@ -128,9 +132,9 @@ class CoreConfig:
         Literal["last", "tick"],
         _doc("when a read-out layer reports its potentials: last (end of input) | tick (every step)"),
     ] = "last"
-    probe: Annotated[bool, _doc("add a stream per layer that shows every membrane potential (for verification)")] = (
-        False
-    )
+    probe: Annotated[
+        bool, _doc("true: a stream per layer shows every membrane potential (for verification) | false")
+    ] = False
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -142,7 +146,7 @@ class DataConfig:
         _doc("data set: none | digits (bundled with scikit-learn) | mnist | nmnist | npz (arrays x and y)"),
     ] = "none"
     path: Annotated[str, _doc("folder of the mnist / nmnist files, or the .npz file; relative to this file")] = ""
-    inputs: Annotated[int, _doc("how many test inputs simulate uses by default", ge=1)] = 100
+    inputs: Annotated[int, _doc("how many test inputs simulate uses by default, at least 1", ge=1)] = 100
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -150,9 +154,11 @@ class SynthConfig:
     """Synthesis targets."""
 
     liberty: Annotated[str, _doc('cell library: "osu018" (the default one) or the path of a Liberty file')] = "osu018"
-    clock_mhz: Annotated[float, _doc("clock that synthesis aims at and power is reported for", gt=0, le=10_000)] = 100.0
+    clock_mhz: Annotated[
+        float, _doc("clock that synthesis aims at and power is reported for, above 0 to 10000 MHz", gt=0, le=10_000)
+    ] = 100.0
     memory_access_ns: Annotated[
-        float, _doc("access time assumed for memories without a Liberty model, in nanoseconds", ge=0)
+        float, _doc("access time assumed for memories without a Liberty model in nanoseconds, at least 0", ge=0)
     ] = 1.0
     fpga: Annotated[
         list[Literal["ice40", "ecp5", "xc7"]], _doc("FPGA families whose resources are counted: ice40, ecp5, xc7")
@@ -166,7 +172,11 @@ class Config:
     schema: Annotated[Literal[1], _doc("version of this format")] = SCHEMA
     name: Annotated[
         str,
-        _doc("name of the design: its folder below build/ and its Verilog module", pattern=r"^[a-z][a-z0-9_]{0,40}$"),
+        _doc(
+            "name of the design, its folder below build/ and its Verilog module: "
+            "a lower-case letter, then up to 40 lower-case letters, digits and _",
+            pattern=r"^[a-z][a-z0-9_]{0,40}$",
+        ),
     ]
     network: NetworkConfig
     quantise: QuantiseConfig = dataclasses.field(default_factory=QuantiseConfig)
@@ -204,18 +214,25 @@ def parse_config(text: str, *, origin: str = "configuration") -> Config:
     if schema != SCHEMA:
         raise InputError(f"{origin}: schema: {schema!r} was given; accepted is {SCHEMA}: this version reads no other")
     try:
-        return TypeAdapter(Config).validate_json(json.dumps(values, default=str))
+        return TypeAdapter(Config).validate_json(json.dumps(values, default=_unknown))
     except ValidationError as error:
         raise InputError("\n".join(_explain(origin, values, item) for item in _distinct(error))) from None
 
 
+def _unknown(value: Any) -> dict:
+    """A TOML date: an object that no key accepts."""
+    return {"toml": str(value)}
+
+
 def _distinct(error: ValidationError) -> list[dict]:
-    """One entry per key: a union reports each of its members."""
+    """One entry per key, the deepest: a union reports each of its members, and itself beside an item of a list."""
     entries: dict[tuple, dict] = {}
     for item in error.errors(include_url=False):
         key = tuple(part for part in item["loc"] if not _is_member(part))
         entries.setdefault(key, {**item, "loc": key})  # type: ignore[typeddict-item]
-    return list(entries.values())
+    return [
+        item for key, item in entries.items() if not any(other[: len(key)] == key for other in entries if other != key)
+    ]
 
 
 def _is_member(part: Any) -> bool:
@@ -233,20 +250,28 @@ def _explain(origin: str, values: dict, item: dict) -> str:
         return f"{origin}: {key}: unknown key; accepted are {', '.join(known)}{hint}"
     text = _describe(location)
     if item["type"] in ("missing", "missing_argument"):
-        return f"{origin}: {key}: missing; it says: {text}"
+        return f"{origin}: {key}: missing; accepted: {text}"
     given = values
     for part in location:
         try:
             given = given[part]
         except (KeyError, IndexError, TypeError):
             break
-    close = difflib.get_close_matches(given, _choices(text), n=1) if isinstance(given, str) else []
+    close = difflib.get_close_matches(given, _choices(location), n=1) if isinstance(given, str) else []
     hint = f"; did you mean {close[0]!r}?" if close else ""
     return f"{origin}: {key}: {given!r} was given; accepted: {text}{hint}"
 
 
-def _choices(text: str) -> list[str]:
-    return [word.strip('",;:()') for word in text.replace("|", " ").split()]
+def _choices(location: tuple) -> list[str]:
+    """The words that a key accepts."""
+
+    def words(kind: Any) -> list[str]:
+        if isinstance(kind, str):
+            return [kind]
+        return [word for inner in get_args(kind) for word in words(inner)]
+
+    item = _field(location)
+    return words(item.type) if item is not None else []
 
 
 def _section(location: tuple) -> Any:
@@ -264,16 +289,23 @@ def _fields(location: tuple) -> list[str]:
     return [f.name for f in dataclasses.fields(kind)] if kind else []
 
 
-def _describe(location: tuple) -> str:
-    """The description of a key, or of the list that holds the item at `location`."""
+def _field(location: tuple) -> Any:
+    """The field at `location`, or the one of the list that holds the item there."""
     while location:
         kind = _section(location[:-1])
-        if kind is not None:
-            for item in dataclasses.fields(kind):
-                if item.name == location[-1]:
-                    return _text(item) or f"a section [{location[-1]}] with {', '.join(_fields(location))}"
+        for item in dataclasses.fields(kind) if kind is not None else ():
+            if item.name == location[-1]:
+                return item
         location = location[:-1]
-    return "the keys of `spikeloom schema`"
+    return None
+
+
+def _describe(location: tuple) -> str:
+    """The description of a key, or of the list that holds the item at `location`."""
+    item = _field(location)
+    if item is None:
+        return "the keys of `spikeloom schema`"
+    return _text(item) or f"a section [{item.name}] with {', '.join(_fields(location))}"
 
 
 def _text(item: Any) -> str:
@@ -306,4 +338,5 @@ def _toml(value: Any) -> str:
     if isinstance(value, float):
         text = repr(value)
         return text if any(c in text for c in ".en") else text + ".0"
-    return json.dumps(value)
+    # JSON's pairs of surrogates are not TOML, and TOML wants DEL escaped.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,5 +1,6 @@
 """From a configuration to an integer network, its inputs and its place on a core: what every command starts with."""
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .config import Config, load_config
+from .config import Config, DataConfig, InputConfig, NetworkConfig, QuantiseConfig, load_config
 from .errors import InputError
 from .mapping.plan import CorePlan, plan_core
 from .network import zoo
@@ -19,7 +20,7 @@ from .network.quantise import Calibration, QuantisationReport, QuantiseOptions, 
 if TYPE_CHECKING:
     from .network.float_network import FloatNetwork
 
-__all__ = ["Inputs", "Project"]
+__all__ = ["Inputs", "Project", "propose"]
 
 CALIBRATION_INPUTS = 1000
 ZOO = "zoo:"
@@ -149,3 +150,37 @@ class Project:
         coded: Encoded = encode(self.coding, values, network.layers[0])
         kept = values if isinstance(values, np.ndarray) else None
         return Inputs(spikes=coded.spikes, current=coded.current, labels=labels, values=kept, shape=shape)
+
+
+def propose(file: str, *, dt: float | None = None, reset: str | None = None) -> Config:
+    """A configuration to start from for the NIR file `file` (a path, or `zoo:NAME`).
+
+    A network of the zoo comes with its settings; for another one `dt` and `reset` are needed, because NIR does not
+    store them, and everything else is the default.
+
+    Raises
+    ------
+    InputError
+        For an unknown zoo network or missing settings.
+    """
+    if file.startswith(ZOO):
+        name = file[len(ZOO) :]
+        table = zoo.settings(name)
+        return Config(
+            name=name,
+            network=NetworkConfig(file=file, dt=table["dt"], reset=table["reset"]),
+            quantise=QuantiseConfig(
+                weight_bits=table["weight_bits"], potential_bits=table["potential_bits"], leak=table["leak"]
+            ),
+            input=InputConfig(coding=table["coding"], steps=table["steps"], max_rate=table["max_rate"]),
+            data=DataConfig(set="digits") if table["data"] == "digits" else DataConfig(),
+        )
+    if dt is None or reset is None:
+        raise InputError(
+            f"{file}: --dt (time step in seconds) and --reset (zero, subtract, delayed_zero, delayed_subtract) "
+            "must be given: NIR stores neither"
+        )
+    name = re.sub(r"[^a-z0-9_]+", "_", Path(file).stem.lower()).strip("_")[:40] or "network"
+    if not name[0].isalpha():
+        name = f"n_{name}"
+    return Config(name=name, network=NetworkConfig(file=file, dt=dt, reset=reset))  # type: ignore[arg-type]

@@ -187,6 +187,12 @@ int main(int argc, char** argv) {
     auto set = [](uint32_t index, uint8_t value) {
         if (index > 1) net[index] = value;
     };
+    // Silicon wakes up in any state; reset must cope. The state is random, and the same in every run.
+    uint32_t random = 0x9e3779b9;
+    for (const Flop& flop : flops) {
+        random ^= random << 13, random ^= random >> 17, random ^= random << 5;
+        net[flop.state] = random >> 16 & 1;
+    }
     for (uint32_t bit : high) set(bit, 1);
     set(reset, 1);
     for (int cycle = 0; cycle < 8; ++cycle) {

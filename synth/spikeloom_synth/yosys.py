@@ -267,15 +267,16 @@ def elaborate(design: Design, options: SynthOptions, folder: Path) -> Coarse:
 # ---------------------------------------------------------------------------------------------------------------------
 # Mapping
 
-_BEFORE = "strash\nifraig\nscorr\ndc2\ndch -f\n"
-_AFTER = "topo\nbuffer -c -N 16\nupsize -D {ps}\ndnsize -D {ps}\nstime -p\n"
+# Measured on OSU018, see docs/synthesis.md. `amap` covers for area; `if -g` first balances the logic for delay. Both
+# ways of buffering bound the fan-out; the one with -c keeps the area lower, the plain one the delay.
+_START = "strash\nifraig\nscorr\ndc2\n"
+_SIZE = "upsize -D {ps}\ndnsize -D {ps}\nstime -p\n"
 _ABC = {
-    # Measured on OSU018, see docs/synthesis.md: amap covers for area, map for delay with recovery, &nf for delay.
-    "area": _BEFORE + "amap -m\n" + _AFTER,
-    "balanced": _BEFORE + "map -B 0.9 -D {ps}\n" + _AFTER,
-    "speed": _BEFORE + "map -B 0.9 -D {ps}\n" + _AFTER,
+    "area": _START + "dch -f\namap -m\ntopo\nbuffer -c -N 16\n" + _SIZE,
+    "balanced": _START + "dch -f\namap -m\ntopo\nbuffer\n" + _SIZE,
+    "speed": _START + "if -g -K 6\ndch -f\namap -m\ntopo\nbuffer -c -N 16\n" + _SIZE,
 }
-_BEST_ADDERS = {"area": "ripple", "balanced": "ripple", "speed": "kogge-stone"}
+_BEST_ADDERS = {"area": "ripple", "balanced": "sklansky", "speed": "ripple"}
 
 _RIPPLE = """
 (* techmap_celltype = "$lcu" *)
@@ -444,6 +445,9 @@ def cell_models(netlist: Netlist, plain: list[Path], folder: Path) -> Path:
         "setattr -mod -unset whitebox =*",
         "select " + " ".join(f"={name}" for name in used),
         "opt_clean -purge",
+        # Silicon starts in some state of 0 and 1; an unknown state would never leave some netlists in a simulator
+        # that computes with X, although reset clears it.
+        "setattr -set init 1'b0 t:$*_DFF* t:$*dff* t:$*DLATCH* %u %u %co1:+[Q] w:* %i",
         "write_verilog -noattr -selected cells.v",
     ]
     run_yosys("\n".join(script) + "\n", folder, "cells", cwd=folder)

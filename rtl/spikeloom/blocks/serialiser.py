@@ -19,6 +19,15 @@ def first_one(bits: Value) -> Value:
     return bits & ~Cat(Const(0, 1), below[:-1])
 
 
+def any_and_many(bits: Value) -> tuple[Value, Value]:
+    """Whether at least one, and at least two, of `bits` are 1: a tree beside the search for the first, not behind it."""
+    if len(bits) == 1:
+        return bits[0], Const(0, 1)
+    half = len(bits) // 2
+    (low, two_low), (high, two_high) = any_and_many(bits[:half]), any_and_many(bits[half:])
+    return low | high, two_low | two_high | (low & high)
+
+
 class FlagGroup(data.StructLayout):
     """Spike flags of one group of neurons; `tick` follows them where set, `last` belongs to that tick."""
 
@@ -52,15 +61,16 @@ class GroupSerialiser(wiring.Component):
         held, valid = Signal(FlagGroup(self._groups, width), reset_less=True), Signal()
         first, rest = Signal(width), Signal(width)
         index, final = Signal(range(max(2, width))), Signal()
+        some, many = any_and_many(held.flags)
         m.d.comb += [
             first.eq(first_one(held.flags)),
             rest.eq(held.flags & ~first),
             index.eq(Cat(*[(Cat(*[first[n] for n in range(width) if n >> b & 1])).any() for b in range(len(index))])),
             self.o.valid.eq(valid),
-            self.o.p.tick.eq(~held.flags.any()),
+            self.o.p.tick.eq(~some),
             self.o.p.last.eq(self.o.p.tick & held.last),
             self.o.p.address.eq(Mux(self.o.p.tick, 0, held.group * width + index)),
-            final.eq(Mux(self.o.p.tick, 1, ~rest.any() & ~held.tick)),
+            final.eq(~some | ~(many | held.tick)),
             self.i.ready.eq(~valid | (self.o.ready & final)),
         ]
         with m.If(self.i.ready):
@@ -110,7 +120,7 @@ class FlagRegister(wiring.Component):
             first.eq(first_one(occupied)),
             self.free.eq(~pending),
             self.o.valid.eq(pending),
-            self.o.p.tick.eq(~(occupied & ~first).any()),
+            self.o.p.tick.eq(~any_and_many(occupied)[1]),
             self.o.p.last.eq(last),
             move.eq(pending & self.o.ready),
         ]
