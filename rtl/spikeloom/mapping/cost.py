@@ -253,8 +253,8 @@ class CostModel:
         """The sum over steps of the busiest layer's work + 2, and 30 more; int64 [B].
 
         The work of a layer with a lane for every neuron is its spikes in or its spikes out, whichever are more, and
-        at least 1. With fewer lanes it is a pass over its groups for each spike in (at least one), the last of which
-        lasts until its spikes out have left. An input of steady activity takes no longer: all layers work at once,
+        at least 1. With fewer lanes it is a pass over its groups for each spike in (at least one); where the spike
+        queue cannot hold the flags of all groups, the last pass lasts until the spikes out have left. An input of steady activity takes no longer: all layers work at once,
         each on its own step. Where activity comes in single large steps the layers wait for each other; `cycles`
         knows.
         """
@@ -271,7 +271,8 @@ class CostModel:
                 work = np.maximum(work, np.maximum(events + values, leaving))
             else:
                 passes = (np.maximum(events, 1) - 1) * groups
-                work = np.maximum(work, passes + np.maximum(leaving, max(groups, values)))
+                waits = leaving if groups > _spike_queue(self.core, self.lanes[index]) else 0
+                work = np.maximum(np.maximum(work, leaving), passes + np.maximum(waits, max(groups, values)))
         return (work + 2).sum(axis=1) + MARGIN + (last.neurons if reads_out else 0)
 
     def estimate(self, rates: Sequence[float]) -> float:
