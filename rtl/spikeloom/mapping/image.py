@@ -9,7 +9,7 @@ import struct
 import numpy as np
 
 from ..errors import InputError
-from ..network.integer import IntegerLayer, IntegerNetwork
+from ..network.integer import IntegerLayer, IntegerNetwork, signed_bits
 from .plan import MAGIC, WORD_BITS, CorePlan, LayerPlan
 
 __all__ = ["build_image", "image_words", "read_image"]
@@ -26,7 +26,8 @@ def image_words(
     Raises
     ------
     InputError
-        If the core loads nothing, or where the network does not fit its widths, shapes or kinds.
+        If the core loads nothing (or no bias, for `current`), or where the network does not fit its widths, shapes
+        or kinds.
     """
     if not plan.regions:
         raise InputError(
@@ -34,6 +35,15 @@ def image_words(
         )
     network = network or plan.network
     check_fits(plan, network)
+    if current is not None:
+        current = np.asarray(current)
+        if not plan.layers[0].bias_loaded:
+            raise InputError(f"layer {plan.layers[0].name!r}: this core takes no direct current: its biases are fixed")
+        if current.shape != network.layers[0].bias.shape or current.dtype.kind not in "iu":
+            raise InputError(
+                f"current of shape {current.shape} and type {current.dtype}: "
+                f"accepted are {network.layers[0].neurons} integers"
+            )
     body: list[int] = []
     plans = {entry.name: (entry, layer) for entry, layer in zip(plan.layers, network.layers, strict=True)}
     for number, (name, kind, rows, bits) in enumerate(plan.regions):
@@ -43,7 +53,7 @@ def image_words(
         if kind == "weights":
             contents = entry.weight_rows(layer)
         elif kind == "bias":
-            bias = layer.bias if current is None else layer.bias + np.asarray(current, dtype=np.int64)
+            bias = layer.bias if current is None else layer.bias + current.astype(np.int64)
             _check_bias(entry, bias)
             contents = entry.bias_rows(bias)
         else:
@@ -92,37 +102,43 @@ def check_fits(plan: CorePlan, network: IntegerNetwork) -> None:
         raise InputError(f"the network's state is {network.state!r}; the core was built for {plan.network.state!r}")
     for entry, layer in zip(plan.layers, network.layers, strict=True):
 
-        def fail(what: str, given, accepted, layer=layer):
-            raise InputError(f"layer {layer.name!r}: {what} {given} does not fit the core; accepted: {accepted}")
+        def fail(given: str, accepted, layer=layer):
+            raise InputError(f"layer {layer.name!r}: {given} does not fit the core; accepted: {accepted}")
 
         built = entry.layer
         if layer.weights.shape != built.weights.shape:
-            fail("shape", list(layer.weights.shape), f"{list(built.weights.shape)} [neurons, fan_in]")
+            fail(f"shape {list(layer.weights.shape)}", f"{list(built.weights.shape)} [neurons, fan_in]")
         for name in ("weight_bits", "potential_bits", "reset", "max_count"):
             if getattr(layer, name) != getattr(built, name):
-                fail(name, repr(getattr(layer, name)), repr(getattr(built, name)))
+                fail(f"{name} {getattr(layer, name)!r}", repr(getattr(built, name)))
         if (layer.threshold is None) != (built.threshold is None):
-            fail("threshold", layer.threshold, "a read-out" if built.threshold is None else "a firing layer")
+            fail(f"threshold {layer.threshold}", "a read-out" if built.threshold is None else "a firing layer")
         shape = (layer.leak.kind, len(layer.leak.shifts), layer.leak.fraction_bits)
         if shape != (built.leak.kind, len(built.leak.shifts), built.leak.fraction_bits):
-            fail("leak", layer.leak.describe(), f"the kind of {built.leak.describe()}")
+            fail(f"leak {layer.leak.describe()!r}", f"the kind of {built.leak.describe()!r}")
         if entry.weights == "fixed" and not np.array_equal(layer.weights, built.weights):
-            fail("weights", "", "the ones fixed at elaboration, or core.weights = 'loaded'")
+            fail("another set of weights", "the one fixed at elaboration, or core.weights = 'loaded'")
         if not entry.bias_loaded and not np.array_equal(layer.bias, built.bias):
-            fail("bias", "", "the one fixed at elaboration, or core.parameters = 'loaded'")
+            fail("another bias", "the one fixed at elaboration, or core.parameters = 'loaded'")
         parameters = ("threshold", "subtracts", "leak")
         if entry.parameters == "fixed" and any(getattr(layer, n) != getattr(built, n) for n in parameters):
-            fail("threshold, reset or leak", "", "those fixed at elaboration, or core.parameters = 'loaded'")
+            fail("another threshold, reset or leak", "those fixed at elaboration, or core.parameters = 'loaded'")
         _registers(entry, layer)
         if entry.bias_loaded:
             _check_bias(entry, layer.bias)
-        other = LayerPlan(
-            layer=layer, lanes=entry.lanes, weights=entry.weights, parameters=entry.parameters,
-            direct=False, clears=entry.clears,
-        )  # fmt: skip
-        for lane, (need, have) in enumerate(zip(other.lane_bits, entry.lane_bits, strict=True)):
+        for lane, (need, have) in enumerate(zip(_lane_needs(entry, layer), entry.lane_bits, strict=True)):
             if need > have:
-                fail(f"accumulator of lane {lane}: {need} bits", "", f"{have} bits")
+                fail(f"an accumulator of {need} bits in lane {lane}", f"{have} bits")
+
+
+def _lane_needs(entry: LayerPlan, layer: IntegerLayer) -> list[int]:
+    """Accumulator bits that each lane needs for `layer`, with any direct current that its biases can hold."""
+    low, high = layer.accumulator_range()
+    if entry.direct:
+        half = 1 << (entry.bias_bits - 1)
+        low, high = low - np.minimum(layer.bias, 0) - half, high - np.maximum(layer.bias, 0) + half - 1
+    bits = [signed_bits(a, b) for a, b in zip(low, high, strict=True)]
+    return [max(bits[lane :: entry.lanes]) for lane in range(entry.lanes)]
 
 
 def _registers(entry: LayerPlan, layer: IntegerLayer) -> list[int]:

@@ -84,7 +84,7 @@ class LayerPlan:
             bounds += [int((np.maximum(layer.weights, 0).sum(axis=1) + layer.bias).max())]
         elif self.parameters == "loaded":
             return max(layer.potential_bits, signed_bits(min(bounds), max(bounds)))
-        return signed_bits(min(bounds), max(bounds)) if any(bounds) else 0
+        return signed_bits(min(bounds), max(bounds)) if self.direct or any(bounds) else 0
 
     @cached_property
     def neuron_bits(self) -> np.ndarray:
