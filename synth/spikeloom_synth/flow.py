@@ -345,6 +345,7 @@ def _figures(
         figures["fpga"][family] = count(design, family, folder).summary()
     for name in ("mapped.json", "coarse.il", "memories.json", "registers.txt"):
         (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / "tmp", ignore_errors=True)
     for path in result.plain:
         if path.parent == folder:  # unzipped for the tools
             path.unlink()

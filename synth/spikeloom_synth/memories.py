@@ -9,7 +9,10 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-__all__ = ["MEMORY_MODULES", "Memory", "memory_liberty", "memory_stubs", "memory_wrappers"]
+from .liberty import Library
+from .options import SynthOptions
+
+__all__ = ["MEMORY_MODULES", "Memory", "MemoryEnergy", "memory_liberty", "memory_stubs", "memory_wrappers"]
 
 _CONTROL = {
     "spikeloom_rom": (("r_en", "bit"), ("r_addr", "address"), ("r_data", "width")),
@@ -146,3 +149,67 @@ def memory_liberty(memories: Iterable[Memory], access_ns: float, setup_ns: float
             lines.append(f"    {opening} {way} {arcs} }}")
         lines.append("  }")
     return "\n".join(lines) + "\n}\n"
+
+
+_NODE_NM = (("osu018", 180), ("gf180", 180), ("sky130", 130), ("sg13g2", 130), ("nangate", 45), ("asap7", 7))
+"""Feature size by a part of the library's name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryEnergy:
+    """Assumed energy of memory accesses, for memories that have no Liberty model.
+
+    The reference are the Liberty files of IHP's SG13G2 SRAM macros (130 nm, 1.2 V, typical), 64 bits wide:
+
+        rows    read pJ/bit   write pJ/bit   leakage pW/bit
+        64      0.610         0.789          12.1
+        256     0.776         0.991          12.1
+        1024    1.435         1.733          12.1
+        2048    1.912         2.428          12.1
+
+    A straight line through the first and the last row is at most 14 % off in between. Deeper memories are taken as
+    banks of 2048 rows. Another library scales it by capacitance (feature size, where known) and voltage squared.
+    """
+
+    scale: float
+    node_nm: int | None
+    voltage: float
+    options: SynthOptions
+
+    @classmethod
+    def of(cls, library: Library, options: SynthOptions) -> "MemoryEnergy":
+        """The model for memories beside cells of `library`."""
+        node = next((size for part, size in _NODE_NM if part in library.name.lower()), None)
+        voltage = library.voltage or 1.2
+        return cls(scale=(node or 130) / 130 * (voltage / 1.2) ** 2, node_nm=node, voltage=voltage, options=options)
+
+    def read_pj(self, memory: Memory) -> float:
+        """Energy of one read of a whole word, in picojoule."""
+        flat = self.options.memory_read_pj_per_bit
+        return memory.width * (self._per_bit(memory, 0.610, 1.912) if flat is None else flat)
+
+    def write_pj(self, memory: Memory) -> float:
+        """Energy of one write of a whole word, in picojoule."""
+        flat = self.options.memory_write_pj_per_bit
+        return memory.width * (self._per_bit(memory, 0.789, 2.428) if flat is None else flat)
+
+    def leakage_w(self, memory: Memory) -> float:
+        """Standing power of a memory, in watt; not scaled."""
+        return memory.bits * self.options.memory_leakage_pw_per_bit * 1e-12
+
+    def _per_bit(self, memory: Memory, at_64: float, at_2048: float) -> float:
+        rows = min(memory.depth, 2048)
+        return self.scale * (at_64 + (at_2048 - at_64) * (rows - 64) / (2048 - 64))
+
+    def label(self) -> str:
+        """What must be said beside every figure that this model enters."""
+        given = self.options
+        model = (
+            f"IHP SG13G2 macros x {self.scale:.3g} (from 130 nm, 1.2 V to "
+            f"{f'{self.node_nm} nm' if self.node_nm else 'an unknown feature size'}, {self.voltage:g} V)"
+        )
+        parts = [
+            f"{what}: {model if flat is None else f'{flat:g} pJ per bit'}"
+            for what, flat in (("read", given.memory_read_pj_per_bit), ("write", given.memory_write_pj_per_bit))
+        ]
+        return "assumed: " + "; ".join(parts) + f"; leakage: {given.memory_leakage_pw_per_bit:g} pW per bit"

@@ -16,7 +16,8 @@ __all__ = ["Instance", "Netlist", "block_of", "load_netlist"]
 
 _PRIVATE = re.compile(r"_\d+_(\[\d+\])?$")
 _BIT = re.compile(r"\[\d+\]$")
-_INDEX = re.compile(r"\[\d+\]|(?<=[A-Za-z])_?\d+$")
+_NUMBERING = re.compile(r"\[\d+\]|\$\d+$")
+"""What Verilog's generate loops and Amaranth's name clashes add to the name of an instance."""
 OUTSIDE = "top"
 """Block of what belongs to no instance."""
 
@@ -112,8 +113,10 @@ def block_of(path: Iterable[str], depth: int = 2) -> str:
 
     >>> block_of(["fc1", "lane[3]", "neuron"])
     'fc1.lane'
+    >>> block_of(["fc1", "flags$200"])
+    'fc1.flags'
     """
-    parts = [_INDEX.sub("", part) if "[" in part else part for part in path]
+    parts = [_NUMBERING.sub("", part) for part in path]
     return ".".join(parts[:depth]) or OUTSIDE
 
 

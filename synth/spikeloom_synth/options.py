@@ -32,16 +32,16 @@ class SynthOptions:
     """One of `RECIPES`; `auto` takes the first that reaches `clock_mhz`, else the fastest."""
     adders: str = "auto"
     """One of `ADDERS`; `auto` is the one that was measured best with each recipe."""
-    memory_access_ns: float = 1.0
-    """Assumed time from the clock edge to the data of a memory."""
+    memory_access_ns: float = 3.1
+    """Assumed time from the clock edge to the data of a memory: that of IHP's 256 x 64 SRAM macro."""
     memory_setup_ns: float = 0.2
     """Assumed set-up time of the address, enable and data pins of a memory."""
-    memory_read_pj_per_bit: float = 0.05
-    """Assumed energy of one read, per bit of the word; see docs/synthesis.md."""
-    memory_write_pj_per_bit: float = 0.05
-    """Assumed energy of one write, per bit of the word."""
-    memory_leakage_pw_per_bit: float = 10.0
-    """Assumed standing power of a memory, per bit stored, in picowatt."""
+    memory_read_pj_per_bit: float | None = None
+    """Assumed energy of one read, per bit of the word; None: the model of `memories.MemoryEnergy`."""
+    memory_write_pj_per_bit: float | None = None
+    """Assumed energy of one write, per bit of the word; None: the model of `memories.MemoryEnergy`."""
+    memory_leakage_pw_per_bit: float = 12.1
+    """Assumed standing power of a memory, per bit stored, in picowatt: that of IHP's SRAM macros."""
     register_memory_bits: int = 0
     """Memories of at most this many bits may become flip-flops; a larger one is an error. Those that do are listed."""
     dont_use: tuple[str, ...] = ()
@@ -63,7 +63,7 @@ class SynthOptions:
             "register_memory_bits",
         ):
             value = getattr(self, name)
-            if not math.isfinite(value) or value < 0:
+            if value is not None and (not math.isfinite(value) or value < 0):
                 raise InputError(f"{name}: must be a number of at least 0, not {value!r}")
         for name, accepted in (("recipe", RECIPES), ("adders", ADDERS)):
             if getattr(self, name) not in ("auto", *accepted):

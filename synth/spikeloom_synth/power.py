@@ -18,7 +18,7 @@ from spikeloom.errors import SpikeloomError
 from .errors import FlowError
 from .gatesim import Activity, Workload, play
 from .liberty import Library
-from .memories import memory_liberty
+from .memories import MemoryEnergy, memory_liberty
 from .netlist import Netlist
 from .options import SynthOptions
 from .timing import read_design, run_sta, sta_version, write_sdc
@@ -224,7 +224,8 @@ def measure(
             if bits and bits[0] in clock_nets:
                 # One charge a cycle: C V^2 f.
                 row["clock_pins_w"] += pin_capacitance[instance.type, pin] * voltage**2 * frequency
-    memories = [_memory(netlist, instance, nets, activity.cycles, options) for instance in sorted(netlist.memories)]
+    energy = MemoryEnergy.of(libraries[0], options)
+    memories = [_memory(netlist, instance, nets, activity.cycles, energy) for instance in sorted(netlist.memories)]
     seconds = activity.cycles / frequency
     label = {
         "level": "switching activity of the mapped netlist in a zero-delay simulation of the workload; "
@@ -233,9 +234,7 @@ def measure(
         "clock_mhz": options.clock_mhz,
         "tool": f"OpenSTA {sta_version()}",
         **libraries[0].label(),
-        "memory": f"assumed: {options.memory_read_pj_per_bit} pJ per bit read, "
-        f"{options.memory_write_pj_per_bit} pJ per bit written, "
-        f"{options.memory_leakage_pw_per_bit} pW of leakage per bit stored",
+        "memory": energy.label(),
     }
 
     def total(key: str) -> float:
@@ -259,7 +258,7 @@ def measure(
 
 
 def _memory(
-    netlist: Netlist, name: str, nets: dict[int, tuple[float, float]], cycles: int, options: SynthOptions
+    netlist: Netlist, name: str, nets: dict[int, tuple[float, float]], cycles: int, energy: MemoryEnergy
 ) -> dict:
     """Accesses and assumed energy of one memory."""
     memory, instance = netlist.memories[name], netlist.instances[name]
@@ -271,7 +270,7 @@ def _memory(
         return round(nets[bits[0]][1] * cycles) if isinstance(bits[0], int) else cycles * int(bits[0] == "1")
 
     reads, writes = accesses("r_en"), accesses("w_en")
-    picojoule = memory.width * (reads * options.memory_read_pj_per_bit + writes * options.memory_write_pj_per_bit)
+    picojoule = reads * energy.read_pj(memory) + writes * energy.write_pj(memory)
     return {
         "instance": memory.name,
         "bits": memory.bits,
@@ -279,5 +278,5 @@ def _memory(
         "reads": reads,
         "writes": writes,
         "dynamic_j": picojoule * 1e-12,
-        "leakage_w": memory.bits * options.memory_leakage_pw_per_bit * 1e-12,
+        "leakage_w": energy.leakage_w(memory),
     }
