@@ -62,7 +62,7 @@ def write_lif_stimulus(path: Path, inputs: int = 4, steps: int = 8) -> list[int]
     rng, words = random.Random(11), []
     for _ in range(inputs):
         for step in range(steps):
-            words += [rng.randrange(64) for _ in range(rng.choice([0, 3, 12, 20]))]
+            words += rng.sample(range(64), rng.choice([0, 3, 12, 20]))
             words.append(0x40 | (0x80 if step == steps - 1 else 0))
     path.write_text("".join(f"{word:02x}\n" for word in words))
     return words
