@@ -14,7 +14,8 @@ from .memories import Memory
 
 __all__ = ["Instance", "Netlist", "block_of", "load_netlist"]
 
-_PRIVATE = re.compile(r"_\d+_(\[\d+\])?$")
+_PRIVATE = re.compile(r"(.*\.)?_\d+_(\[\d+\])?")
+"""Names that a Verilog writer makes up for signals without one."""
 _BIT = re.compile(r"\[\d+\]$")
 _NUMBERING = re.compile(r"\[\d+\]|\$\d+$")
 """What Verilog's generate loops and Amaranth's name clashes add to the name of an instance."""
