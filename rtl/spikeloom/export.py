@@ -1,4 +1,4 @@
-"""What `spikeloom elaborate` leaves behind: a folder with Verilog, memory images, a manifest and a bench, standing alone."""
+"""What `spikeloom elaborate` leaves behind: Verilog, memory images, manifest, bench, in a folder that stands alone."""
 
 import hashlib
 import json
@@ -18,8 +18,7 @@ from . import __version__
 from .blocks.sram import ExportPlatform, MemoryRecord, verilog_body
 from .config import render_config
 from .cores.digital import Accelerator
-from .errors import SpikeloomError
-from .items import encode_events
+from .errors import InputError, SpikeloomError
 from .mapping.cost import CostModel
 from .mapping.image import image_words
 from .mapping.plan import CorePlan
@@ -27,8 +26,9 @@ from .network.reference import simulate
 from .network.storage import network_bytes
 from .output import replace_folder
 from .project import Inputs, Project
+from .vectors import expected_streams, stimulus_words
 
-__all__ = ["Exported", "elaborate", "verilog"]
+__all__ = ["Exported", "elaborate", "read_manifest", "verilog"]
 
 SCHEMA = 1
 BENCH_INPUTS = 3
@@ -161,32 +161,9 @@ def _bench(project: Project, plan: CorePlan, exported: Exported, inputs: Inputs,
     """A plain-Verilog bench with its stimulus and the answers of the reference."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    # Stimulus words are {kind (8 bits), word (32 bits)}: 0 an event, 1 a word for the load port.
-    stimulus: list[int] = []
-    if plan.loads:
-        stimulus += [1 << 32 | word for word in image_words(plan)]
-    for b in range(len(inputs.spikes)):
-        if inputs.current is not None:
-            stimulus += [1 << 32 | word for word in image_words(plan, current=inputs.current[b])]
-        stimulus += encode_events(inputs.spikes[b : b + 1])[0].tolist()
-    streams = {"events_out": encode_events(trace.spikes[-1])[0].tolist()}
+    stimulus = stimulus_words(plan, inputs.spikes, inputs.current)
+    streams = expected_streams(plan, trace)
     widths = {port: bits for port, _, bits in exported.ports}
-    index_bits = max(1, (plan.network.outputs - 1).bit_length())
-    if plan.decision != "none":
-        streams["decision"] = [
-            int(index) | _decision_value(plan, trace, b, int(index)) << index_bits
-            for b, index in enumerate(trace.decision(plan.decision))
-        ]
-    if trace.readout is not None:
-        shown = trace.readout if plan.core.readout == "tick" else trace.readout[:, -1:]
-        bits = plan.network.layers[-1].potential_bits
-        words = []
-        for sample in shown:
-            for t, values in enumerate(sample):
-                for n, value in enumerate(values):
-                    last = t == len(sample) - 1 and n == len(values) - 1
-                    words.append(n | (int(value) & ((1 << bits) - 1)) << index_bits | int(last) << (index_bits + bits))
-        streams["readout"] = words
     probes = [
         port.removesuffix("__valid")
         for port, _, _ in exported.ports
@@ -213,16 +190,25 @@ def _bench(project: Project, plan: CorePlan, exported: Exported, inputs: Inputs,
     return files
 
 
-def _decision_value(plan: CorePlan, trace, b: int, index: int) -> int:
-    """Second field of the decision of input b, as unsigned bits."""
-    if plan.decision == "value":
-        bits = plan.network.layers[-1].potential_bits
-        return int(trace.readout[b, -1, index]) & ((1 << bits) - 1)
-    if plan.decision == "count":
-        return min(int(trace.counts[b, index]), (1 << plan.steps.bit_length()) - 1)
-    fired = np.flatnonzero(trace.spikes[-1][b].any(axis=1))
-    none = (1 << (plan.steps.bit_length() + 1)) - 1
-    return int(fired[0]) if len(fired) else none
+def read_manifest(folder: Path) -> dict:
+    """The manifest of a build folder.
+
+    Raises
+    ------
+    InputError
+        If there is none, or it is damaged or of another schema.
+    """
+    path = folder / "manifest.json"
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; `spikeloom elaborate CONFIG` writes it") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); `spikeloom elaborate CONFIG` writes a new one") from error
+    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
+        given = manifest.get("schema") if isinstance(manifest, dict) else manifest
+        raise InputError(f"{path}: schema {given!r} was given; accepted is {SCHEMA}")
+    return manifest
 
 
 def _manifest(project: Project, plan: CorePlan, exported: Exported, files: dict) -> dict:
@@ -244,6 +230,7 @@ def _manifest(project: Project, plan: CorePlan, exported: Exported, files: dict)
         "top": config.name,
         "clock": "clk",
         "reset": "rst",
+        "state": plan.network.state,
         "decision": plan.decision,
         "steps": config.input.steps,
         "inputs": plan.network.inputs,

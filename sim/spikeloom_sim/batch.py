@@ -18,6 +18,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
+
 from spikeloom.errors import SpikeloomError
 from spikeloom.items import address_bits, decode_events, encode_events
 from spikeloom.tools import cache_folder, find_tool, require_tool, tool_environment
@@ -282,7 +283,13 @@ def compile_design(
     ports = _ports_header(manifest).encode()
     found = require_tool("verilator")
     digest = hashlib.sha256()
-    for part in (*(path.read_bytes() for path in sources), harness, ports, str(found.version).encode(), bytes([waveforms])):
+    for part in (
+        *(path.read_bytes() for path in sources),
+        harness,
+        ports,
+        str(found.version).encode(),
+        bytes([waveforms]),
+    ):
         digest.update(hashlib.sha256(part).digest())
     place = cache_folder() / "verilated" / digest.hexdigest()[:32]
     program = place / "design"
@@ -341,7 +348,11 @@ def _ports_header(manifest: dict) -> str:
     loads = any(port["name"] == "load__payload" for port in manifest["ports"])
 
     def switch(body: Callable[[int], str], default: str) -> str:
-        return "  switch (s) {\n" + "".join(f"    case {n}: {body(n)}\n" for n in range(len(streams))) + f"  }}\n  {default}\n"
+        return (
+            "  switch (s) {\n"
+            + "".join(f"    case {n}: {body(n)}\n" for n in range(len(streams)))
+            + f"  }}\n  {default}\n"
+        )
 
     def closing(n: int) -> str:
         """Whether a payload ends an input: `last` is the highest bit of events and read-outs; each decision does."""
@@ -352,7 +363,9 @@ def _ports_header(manifest: dict) -> str:
 
     ends = " || ".join(f"s == {n}" for n, stream in enumerate(streams) if not stream.name.startswith("probe_"))
     load = (
-        "  model.load___05Fvalid = valid; model.load___05Fpayload = word;\n" if loads else "  (void)model, (void)valid, (void)word;\n"
+        "  model.load___05Fvalid = valid; model.load___05Fpayload = word;\n"
+        if loads
+        else "  (void)model, (void)valid, (void)word;\n"
     )
     return (
         '#include "Vdesign.h"\nusing Model = Vdesign;\n'
@@ -366,13 +379,17 @@ def _ports_header(manifest: dict) -> str:
         + switch(lambda n: f"return model.{names[n]}___05Fvalid && model.{names[n]}___05Fready;", "return false;")
         + "}\ninline void append(const Model& model, int s, std::vector<uint32_t>& into) {\n"
         + switch(
-            lambda n: f"for (int w = 0; w < {streams[n].words}; ++w) into.push_back(word(model.{names[n]}___05Fpayload, w)); break;",
+            lambda n: (
+                f"for (int w = 0; w < {streams[n].words}; ++w) into.push_back(word(model.{names[n]}___05Fpayload, w)); break;"
+            ),
             "",
         )
         + "}\ninline bool closes(const Model& model, int s) {\n"
         + switch(lambda n: f"return {closing(n)};", "return false;")
         + f"}}\ninline bool counts_as_end(int s) {{ return {ends}; }}\n"
-        + "inline void set_load(Model& model, bool valid, uint32_t word) {\n" + load + "}\n"
+        + "inline void set_load(Model& model, bool valid, uint32_t word) {\n"
+        + load
+        + "}\n"
         + f"inline bool load_ready(const Model& model) {{ return {'model.load___05Fready' if loads else '(void)model, false'}; }}\n"
     )
 

@@ -20,7 +20,7 @@ def first_one(bits: Value) -> Value:
 
 
 def any_and_many(bits: Value) -> tuple[Value, Value]:
-    """Whether at least one, and at least two, of `bits` are 1: a tree beside the search for the first, not behind it."""
+    """Whether at least one, and at least two, of `bits` are 1: a tree beside the search for the first one."""
     if len(bits) == 1:
         return bits[0], Const(0, 1)
     half = len(bits) // 2

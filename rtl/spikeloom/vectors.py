@@ -1,0 +1,62 @@
+"""The vectors that every bench plays: stimulus words of a core, and the words that the reference says must come out."""
+
+import numpy as np
+
+from .items import address_bits, encode_events
+from .mapping.image import image_words
+from .mapping.plan import CorePlan
+from .network.reference import Trace
+
+__all__ = ["LOAD", "expected_streams", "stimulus_words"]
+
+LOAD = 1 << 32
+"""Set in a stimulus word that goes to the load port instead of `events_in`."""
+
+
+def stimulus_words(plan: CorePlan, spikes: np.ndarray, current: np.ndarray | None = None) -> list[int]:
+    """What a bench plays for the inputs `spikes` [B, T, inputs]: images and events, in order.
+
+    A core that loads gets its network first; with `current` [B, neurons of the first layer] each input is preceded by
+    its biases.
+    """
+    words = [LOAD | word for word in image_words(plan)] if plan.loads else []
+    for b in range(len(spikes)):
+        if current is not None:
+            words += [LOAD | word for word in image_words(plan, current=current[b])]
+        words += encode_events(spikes[b : b + 1])[0].tolist()
+    return words
+
+
+def expected_streams(plan: CorePlan, trace: Trace) -> dict[str, list[int]]:
+    """Payload words of every output stream (but the probes), in order, as the reference has them."""
+    streams = {"events_out": encode_events(trace.spikes[-1])[0].tolist()}
+    index_bits = address_bits(plan.network.outputs)
+    if plan.decision != "none":
+        streams["decision"] = [
+            int(index) | _decision_value(plan, trace, b, int(index)) << index_bits
+            for b, index in enumerate(trace.decision(plan.decision))
+        ]
+    if trace.readout is not None:
+        shown = trace.readout if plan.core.readout == "tick" else trace.readout[:, -1:]
+        bits = plan.network.layers[-1].potential_bits
+        _, steps, neurons = shown.shape
+        mask = (1 << bits) - 1
+        streams["readout"] = [
+            n | (int(value) & mask) << index_bits | int(t == steps - 1 and n == neurons - 1) << (index_bits + bits)
+            for sample in shown
+            for t, values in enumerate(sample)
+            for n, value in enumerate(values)
+        ]
+    return streams
+
+
+def _decision_value(plan: CorePlan, trace: Trace, b: int, index: int) -> int:
+    """Second field of the decision of input b, as unsigned bits."""
+    if plan.decision == "value":
+        assert trace.readout is not None
+        return int(trace.readout[b, -1, index]) & ((1 << plan.network.layers[-1].potential_bits) - 1)
+    if plan.decision == "count":
+        return min(int(trace.counts[b, index]), (1 << plan.steps.bit_length()) - 1)
+    fired = np.flatnonzero(trace.spikes[-1][b].any(axis=1))
+    none = (1 << (plan.steps.bit_length() + 1)) - 1
+    return int(fired[0]) if len(fired) else none
