@@ -111,7 +111,12 @@ def random_case(seed: int, *, widest: int | None = None, **options):
     return network, random_core(rng, network, **options), spikes
 
 
-@pytest.mark.parametrize("seed", range(36))
+# Found by search, because few random cores do it: the first two begin a pass while the one before is held up, two
+# fill a deep queue that is drained slowly, two answer while the counters are being cleared after reset.
+RARE = [6520, 2372, 1965, 5381, 2833, 4482]
+
+
+@pytest.mark.parametrize("seed", [*range(32), *RARE])
 def test_cycles_back_to_back(seed):
     compare(*random_case(seed))
 
@@ -252,6 +257,24 @@ def test_bound_and_estimate_of_steady_activity(lanes, active):
     assert model.estimate(rates) == pytest.approx(latencies.mean(), rel=0.3 if lanes == [16, 1] else 0.03)
 
 
+@pytest.mark.parametrize("seed", range(500, 560))
+def test_bound_of_random_networks(seed):
+    rng, numbers = random.Random(seed), np.random.Generator(np.random.Philox(seed))
+    widths = [rng.choice([8, 20, 64]), *(rng.choice([4, 10, 32, 100]) for _ in range(rng.randint(1, 3)))]
+    layers = []
+    for n, (fan_in, neurons) in enumerate(itertools.pairwise(widths), 1):
+        theta, weights = rng.choice([10, 40, 150]), numbers.integers(-5, 7, (neurons, fan_in))
+        layers.append(IntegerLayer(name=f"fc{n}", weights=weights, weight_bits=4, potential_bits=11, threshold=theta))
+    network, active = IntegerNetwork(name="net", layers=tuple(layers)), rng.randint(0, widths[0])
+    spikes = np.zeros((2, 20, widths[0]), np.uint8)
+    for step in spikes.reshape(-1, widths[0]):
+        step[numbers.permutation(widths[0])[:active]] = 1
+    lanes = rng.choice(["full", 1, [rng.choice(["full", 2, n]) for n in widths[1:]]])
+    trace, model = simulate(network, spikes), CostModel(network, CoreConfig(lanes=lanes), steps=20)
+    latencies = [report.latency for report in model.cycles(spikes, trace.spikes)]
+    assert (latencies <= model.bound(spikes, trace.spikes)).all()
+
+
 def test_cycles_of_a_wide_step_are_its_events_and_its_tick():
     network = chain([300, 20], threshold=127, bias=0)
     spikes = np.zeros((2, 60, 300), np.uint8)
@@ -261,6 +284,8 @@ def test_cycles_of_a_wide_step_are_its_events_and_its_tick():
     assert [report.first_in for report in reports] == [0, 60 * 31]
     assert reports[0].latency <= 60 * 31 + 30
     assert reports[0].interval == 60 * 31
+    bound = CostModel(network, CoreConfig(), steps=60).bound(spikes, trace.spikes, drain=False)
+    assert bound.tolist() == [60 * 32 + 30] * 2
 
 
 @pytest.mark.parametrize(

@@ -249,31 +249,38 @@ class CostModel:
             reports.append(CycleReport(first_in=first, last_out=last_out, interval=interval, layers=layers))
         return reports
 
-    def bound(self, inputs: np.ndarray, spikes: Sequence[np.ndarray]) -> np.ndarray:
-        """The sum over steps of the busiest layer's work + 2, and 30 more; int64 [B].
+    def bound(self, inputs: np.ndarray, spikes: Sequence[np.ndarray], *, drain: bool = True) -> np.ndarray:
+        """A plain upper bound for steady activity; int64 [B].
+
+        The sum over steps of the busiest layer's work + 2, and 30 more; with `drain`, also the work of all layers for
+        the first and the last step, when the layers cannot yet, or no longer, work at once.
 
         The work of a layer with a lane for every neuron is its spikes in or its spikes out, whichever are more, and
         at least 1. With fewer lanes it is a pass over its groups for each spike in (at least one); where the spike
-        queue cannot hold the flags of all groups, the last pass lasts until the spikes out have left. An input of steady activity takes no longer: all layers work at once,
-        each on its own step. Where activity comes in single large steps the layers wait for each other; `cycles`
-        knows.
+        queue cannot hold the flags of all groups, the last pass lasts until the spikes out have left.
+
+        Where activity comes in single large steps the layers wait for each other and this is no bound; `cycles` knows.
         """
         inputs, spikes = self._checked(inputs, spikes)
         last = self.network.layers[-1]
-        reads_out, every_tick = last.threshold is None, self.core.readout == "tick"
-        work = np.ones(inputs.shape[:2], np.int64)
+        values = last.neurons if last.threshold is None else 0
+        busiest = np.ones(inputs.shape[:2], np.int64)
+        margin = np.full(len(inputs), MARGIN + values)
         for index, (before, after) in enumerate(zip([inputs, *spikes], spikes, strict=False)):
             events, leaving = before.sum(axis=2, dtype=np.int64), after.sum(axis=2, dtype=np.int64)
             groups = self.groups[index]
             leaving *= (*self.groups, 1)[index + 1]
-            values = last.neurons if index == len(self.groups) - 1 and reads_out and every_tick else 0
+            every = values if index == len(self.groups) - 1 and self.core.readout == "tick" else 0
             if groups == 1:
-                work = np.maximum(work, np.maximum(events + values, leaving))
+                work = np.maximum(events + every, leaving)
             else:
-                passes = (np.maximum(events, 1) - 1) * groups
                 waits = leaving if groups > _spike_queue(self.core, self.lanes[index]) else 0
-                work = np.maximum(np.maximum(work, leaving), passes + np.maximum(waits, max(groups, values)))
-        return (work + 2).sum(axis=1) + MARGIN + (last.neurons if reads_out else 0)
+                passes = (np.maximum(events, 1) - 1) * groups + np.maximum(waits, max(groups, every))
+                work = np.maximum(leaving, passes)
+            busiest = np.maximum(busiest, work)
+            if drain:
+                margin += work[:, 0] + work[:, -1]
+        return (busiest + 2).sum(axis=1) + margin
 
     def estimate(self, rates: Sequence[float]) -> float:
         """Cycles of an input from average activity, before any simulation.
@@ -523,7 +530,7 @@ class _Parallel(_Layer):
         super().__init__(layer, after, readout, core, depth=2 if core.queue_depth == "auto" else core.queue_depth)
         self.bias = self.fresh = bias  # fresh: the bias of an input's first step is still to be added
         self.done = LONG_AGO  # when the latest tick was executed
-        self.moved = LONG_AGO  # when its last flags moved to the serialiser
+        self.moved = LONG_AGO  # when its last flags moved to the serialiser: 1 later at the earliest
 
     def entry(self, time: int, *, tick: bool) -> int:
         """When an item offered from `time` on, the first of an input, would be taken."""
@@ -550,7 +557,7 @@ class _Parallel(_Layer):
                 return taken
             time = taken + 1
         taken = max(time, self.left[0] + 1)
-        issue = max(self._head(taken), self.done + 1, self.moved + 1)
+        issue = max(self._head(taken), self.moved + 1)
         self._leave(1, issue, 1)
         last = end == LAST
         self.fresh = self.bias and last
