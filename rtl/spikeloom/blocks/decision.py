@@ -25,7 +25,7 @@ class DecisionUnit(wiring.Component):
 
     Ties, and an input without a spike, go to the lowest index (then `value` is 0 for `count`, the largest number for
     `first`). Counts live in a memory that is swept clear after each input: `neurons` cycles in which no event is
-    taken. They saturate at `2**value_bits - 1`.
+    taken. They saturate at `2**value_bits - 1` as far as the decision goes.
 
     Members
     -------
@@ -100,7 +100,7 @@ class DecisionUnit(wiring.Component):
             answer.eq(~updating & ~clearing),
             counts.r_en.eq(spike),
             counts.r_addr.eq(item.address),
-            count.eq(Mux(counts.r_data.all(), counts.r_data, counts.r_data + 1)),
+            count.eq(counts.r_data + 1),  # may wrap: the largest number it showed has been compared by then
             counts.w_en.eq(updating | clearing),
             counts.w_addr.eq(Mux(clearing, sweep, address)),
             counts.w_data.eq(Mux(clearing, 0, count)),

@@ -63,9 +63,7 @@ class Leak:
             raise InputError(f"linear leak of {self.amount} per step: accepted is an integer of at least 1")
         if kind == "shift" and not (len(self.shifts) in (1, 2) and all(1 <= k <= MAX_BITS for k in self.shifts)):
             raise InputError(f"shift leak by {self.shifts}: accepted are one or two shifts of 1 to {MAX_BITS}")
-        if kind == "multiply" and not (
-            1 <= self.fraction_bits <= 24 and 0 <= self.factor <= 1 << self.fraction_bits
-        ):
+        if kind == "multiply" and not (1 <= self.fraction_bits <= 24 and 0 <= self.factor <= 1 << self.fraction_bits):
             raise InputError(
                 f"multiply leak by {self.factor} / 2**{self.fraction_bits}: accepted are 1 to 24 fraction bits "
                 "and a factor of 0 to 2**fraction_bits"
@@ -170,7 +168,9 @@ class IntegerLayer:
 
         weights = np.array(self.weights)
         if weights.ndim != 2 or 0 in weights.shape or weights.dtype.kind not in "iu":
-            fail(f"weights of shape {weights.shape} and type {weights.dtype}: accepted is [neurons, fan_in] of integers")
+            fail(
+                f"weights of shape {weights.shape} and type {weights.dtype}: accepted is [neurons, fan_in] of integers"
+            )
         bias = np.zeros(len(weights), np.int64) if self.bias is None else np.array(self.bias)
         if bias.shape != (len(weights),) or bias.dtype.kind not in "iu":
             fail(f"bias of shape {bias.shape} and type {bias.dtype}: accepted are {len(weights)} integers")
@@ -254,11 +254,7 @@ class IntegerLayer:
         """
         low, high = self.leak.range(self.v_min, self.v_max)
         low, high = min(low, self.v_min), max(high, self.v_max)  # the register also holds v itself
-        if self.reset == "delayed_subtract":
-            # only a potential at or above theta is lowered by r
-            low = min(low, self.leak.range(self.threshold, self.v_max)[0] - self.subtracts)
-        elif self.reset == "subtract":
-            low = min(low, self.threshold - self.subtracts)
+        # A subtracting reset stays above v_min: it takes at most v_max off a potential that is not negative.
         negative = np.minimum(self.weights, 0).sum(axis=1) * self.max_count
         positive = np.maximum(self.weights, 0).sum(axis=1) * self.max_count
         return low + np.minimum(self.bias, 0) + negative, high + np.maximum(self.bias, 0) + positive
