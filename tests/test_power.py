@@ -1,9 +1,11 @@
 """Activity and power: toggles counted and energies multiplied by hand; the simulation against Icarus Verilog."""
 
 import itertools
+import re
 
 import pytest
 
+import spikeloom_synth.power
 from spikeloom.errors import InputError, SpikeloomError
 from spikeloom_synth.gatesim import Workload, play, read_stimulus
 from spikeloom_synth.memories import Memory, MemoryEnergy
@@ -93,6 +95,37 @@ def test_power_of_given_activities(tmp_path):
     half = 0.5 * VOLTAGE**2 * CLOCK
     assert cells[dff.name] == pytest.approx((0, 0.25 * half * (INV_A + OUTPUT_LOAD), DFF_LEAKAGE), rel=1e-5)
     assert cells[inv.name] == pytest.approx((0, 0.75 * half * DFF_D, INV_LEAKAGE), rel=1e-5)
+
+
+def test_activity_for_opensta_3(tmp_path, monkeypatch):
+    """From 3.0 on the activity goes by a SAIF file: times add up to its duration, toggles are per pin."""
+    text = "module toggle(input clk, output reg q);\n  always @(posedge clk) q <= !q;\nendmodule\n"
+    netlist, libraries, plain, options = map_text(text, "toggle", tmp_path)
+    dff = next(each for each in netlist.instances.values() if each.type == "DFF")
+    inv = next(each for each in netlist.instances.values() if each.type == "INV")
+    seen = []
+
+    def run(tcl, folder, name):
+        seen.append(tcl)
+        return f"BEGIN\n 1e-6 2e-6 3e-9 3.003e-6 {dff.name}\n 0 4e-6 5e-9 4.005e-6 {inv.name}\nEND\n"
+
+    monkeypatch.setattr(spikeloom_synth.power, "sta_version", lambda: "3.1.0")
+    monkeypatch.setattr(spikeloom_synth.power, "run_sta", run)
+    activities = {dff.pins["Q"][0]: (0.25, 0.75), dff.pins["D"][0]: (0.25, 0.125)}
+    cells = power_of(netlist, libraries, plain, options, activities, tmp_path)
+    assert cells == {dff.name: (1e-6, 2e-6, 3e-9), inv.name: (0, 4e-6, 5e-9)}
+    assert "read_saif -scope toggle activity.saif" in seen[0]
+    assert "set_power_pin_activity" not in seen[0]
+    saif = (tmp_path / "activity.saif").read_text()
+    assert saif.count("(") == saif.count(")")
+    duration = int(re.search(r"\(DURATION (\d+)\)", saif)[1])
+    assert duration == 1_000_000 * 10_000  # cycles of 10 ns, in picoseconds
+    rows = re.findall(r"\((\w+) \(T0 (\d+)\) \(T1 (\d+)\) \(TX 0\) \(TC (\d+)\)\)", saif)
+    assert sorted(pin for pin, *_ in rows) == ["A", "D", "Q", "Y"]  # not the clock
+    for pin, low, high, changes in rows:
+        assert int(low) + int(high) == duration
+        assert int(changes) == 250_000
+        assert int(high) == duration * (0.125 if pin in "DY" else 0.75)
 
 
 @pytest.fixture(scope="module")

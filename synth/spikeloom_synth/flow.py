@@ -140,7 +140,7 @@ def asic(
         timing = None
         if timed:
             progress(f"timing ({recipe})")
-            timing = analyse(netlist, libraries, plain, options, work, memory_timing=False)
+            timing = analyse(netlist, libraries, plain, options, work, clock=design.clock, memory_timing=False)
         results[recipe] = netlist, timing, work
         if timing is None or timing.fmax_mhz is None or timing.fmax_mhz >= options.clock_mhz:
             break
@@ -159,7 +159,9 @@ def asic(
     reached = [recipe for recipe in results if clock(recipe) >= options.clock_mhz]
     best = reached[0] if reached else max(results, key=clock)
     netlist, timing, work = results[best]
-    with_memories = analyse(netlist, libraries, plain, options, work, memory_timing=True) if timed else None
+    with_memories = None
+    if timed:
+        with_memories = analyse(netlist, libraries, plain, options, work, clock=design.clock, memory_timing=True)
     for path in list(work.iterdir()):
         if path.is_file():
             path.replace(folder / path.name)
@@ -333,6 +335,8 @@ def _figures(
             workload,
             folder,
             images=design.folder,
+            clock=design.clock,
+            reset=design.reset,
             progress=progress,
         )
         figures["power"] = power.summary()

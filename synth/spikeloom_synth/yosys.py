@@ -52,6 +52,9 @@ class Design:
     top: str
     folder: Path
     """Where the images of the memories are."""
+    clock: str = "clk"
+    reset: str = "rst"
+    """Input ports; reset is synchronous and active high."""
 
 
 def design_from_build(folder: Path) -> tuple[Design, dict]:
@@ -78,7 +81,14 @@ def design_from_build(folder: Path) -> tuple[Design, dict]:
     missing = [str(each) for each in sources if not each.is_file()]
     if missing or not sources:
         raise InputError(f"{path}: {', '.join(missing) or 'no Verilog file'} is missing; elaborate again")
-    return Design(files=tuple(sources), top=top, folder=folder / "rtl"), manifest
+    design = Design(
+        files=tuple(sources),
+        top=top,
+        folder=folder / "rtl",
+        clock=manifest.get("clock", "clk"),
+        reset=manifest.get("reset", "rst"),
+    )
+    return design, manifest
 
 
 # ---------------------------------------------------------------------------------------------------------------------
