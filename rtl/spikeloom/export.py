@@ -28,7 +28,7 @@ from .output import replace_folder
 from .project import Inputs, Project
 from .vectors import expected_streams, stimulus_words
 
-__all__ = ["Exported", "elaborate", "read_manifest", "verilog"]
+__all__ = ["Exported", "check_fresh", "elaborate", "read_manifest", "verilog"]
 
 SCHEMA = 1
 BENCH_INPUTS = 3
@@ -208,6 +208,25 @@ def read_manifest(folder: Path) -> dict:
     if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
         given = manifest.get("schema") if isinstance(manifest, dict) else manifest
         raise InputError(f"{path}: schema {given!r} was given; accepted is {SCHEMA}")
+    return manifest
+
+
+def check_fresh(project: Project, folder: Path) -> dict:
+    """The manifest of `folder`, if it is what `project` would elaborate to.
+
+    Raises
+    ------
+    InputError
+        If nothing was elaborated, or from another configuration or network.
+    """
+    manifest = read_manifest(folder)
+    plan = project.plan
+    same = manifest["hash"] == plan.hash and manifest["network"] == plan.network.content_hash()
+    if not same or manifest["steps"] != plan.steps:
+        raise InputError(
+            f"{folder}: elaborated from another configuration or network (core {manifest['hash']}, now {plan.hash}); "
+            "run `spikeloom elaborate` again"
+        )
     return manifest
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from spikeloom.errors import InputError, SpikeloomError
-from spikeloom.export import read_manifest, verilog
+from spikeloom.export import check_fresh, verilog
 from spikeloom.mapping.cost import CostModel
 from spikeloom.mapping.image import image_words
 from spikeloom.mapping.plan import CorePlan
@@ -29,7 +29,7 @@ from spikeloom.vectors import expected_streams, stimulus_words
 
 from .batch import BatchResult, compile_design
 
-__all__ = ["ENGINES", "SimulationOptions", "check_fresh", "simulate_build"]
+__all__ = ["ENGINES", "SimulationOptions", "simulate_build"]
 
 SCHEMA = 1
 ENGINES = ("batch", "icarus", "verilator")
@@ -65,25 +65,6 @@ class SimulationOptions:
             raise InputError(f"{self.inputs} inputs: accepted is at least 1")
         if not 0 <= self.stall <= 90:
             raise InputError(f"stall of {self.stall} percent: accepted is 0 to 90")
-
-
-def check_fresh(project: Project, folder: Path) -> dict:
-    """The manifest of `folder`, if it is what `project` would elaborate to.
-
-    Raises
-    ------
-    InputError
-        If nothing was elaborated, or from another configuration or network.
-    """
-    manifest = read_manifest(folder)
-    plan = project.plan
-    same = manifest["hash"] == plan.hash and manifest["network"] == plan.network.content_hash()
-    if not same or manifest["steps"] != plan.steps:
-        raise InputError(
-            f"{folder}: elaborated from another configuration or network (core {manifest['hash']}, now {plan.hash}); "
-            "run `spikeloom elaborate` again"
-        )
-    return manifest
 
 
 def simulate_build(

@@ -1,0 +1,342 @@
+"""The command line. Imports that take time stay inside the commands: `--help` answers at once.
+
+Commands of other packages join through the entry-point group `spikeloom.commands`: a function that is given the
+application and adds its commands to it.
+"""
+
+import json
+import signal
+import sys
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from . import __version__
+from .errors import InputError, SpikeloomError, ToolMissing
+from .ui import Session, session
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="spikeloom",
+    help="Trained spiking networks in; verified Verilog and its area, timing and energy out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help="configuration file (TOML)")]
+JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object as the last line, nothing else on it")]
+VerboseOption = Annotated[bool, typer.Option("-v", "--verbose", help="say what is being done")]
+OutOption = Annotated[Path | None, typer.Option("--out", help="folder that holds the builds (default: build)")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"spikeloom {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="show the version")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def new(
+    network: Annotated[str, typer.Argument(metavar="NET.nir", help="NIR file, or zoo:NAME (digits, mnist4, mnist8)")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="file to write (default: NAME.toml)")] = None,
+    dt: Annotated[
+        float | None, typer.Option(help="time step of the training in seconds; NIR does not store it")
+    ] = None,
+    reset: Annotated[str | None, typer.Option(help="zero, subtract, delayed_zero or delayed_subtract")] = None,
+    force: Annotated[bool, typer.Option(help="replace an existing file")] = False,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Write a commented configuration for a network."""
+    with session(as_json, verbose) as ui:
+        import os
+
+        from .config import render_config
+        from .network.nir_import import import_nir
+        from .output import write_atomic
+        from .project import ZOO, propose
+
+        accepted = ("zero", "subtract", "delayed_zero", "delayed_subtract")
+        if reset is not None and reset not in accepted:
+            raise InputError(f"--reset: {reset!r} was given; accepted: {', '.join(accepted)}")
+        if dt is not None and not 0 < dt < float("inf"):
+            raise InputError(f"--dt: {dt} was given; accepted: a number above 0, in seconds")
+        named = network.startswith(ZOO)
+        config = propose(network, dt=dt, reset=reset)
+        target = output or Path(f"{config.name}.toml")
+        if not named:
+            import_nir(Path(network), dt=config.network.dt, reset=config.network.reset)  # wrong files are told now
+            relative = os.path.relpath(network, target.resolve().parent)
+            config = propose(relative, dt=dt, reset=reset)
+        if target.exists() and not force:
+            raise InputError(f"{target}: exists; give another --output, or --force to replace it")
+        write_atomic(target, render_config(config))
+        ui.done({"config": str(target), "name": config.name}, f"wrote {target}; next: spikeloom elaborate {target}")
+
+
+@app.command()
+def inspect(
+    network: Annotated[str, typer.Argument(metavar="NET.nir", help="NIR file, zoo:NAME, or a configuration (.toml)")],
+    dt: Annotated[float | None, typer.Option(help="time step of the training in seconds")] = None,
+    reset: Annotated[str | None, typer.Option(help="zero, subtract, delayed_zero or delayed_subtract")] = None,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Show what a network holds and what quantisation makes of it."""
+    with session(as_json, verbose) as ui:
+        from .project import ZOO, Project, propose
+
+        if network.endswith(".toml"):
+            project = Project.load(network)
+        elif network.startswith(ZOO):
+            project = Project(config=propose(network), folder=Path.cwd())
+        else:
+            # Time constants are not needed to look inside: say what was assumed.
+            config = propose(network, dt=1e-3 if dt is None else dt, reset=reset or "zero")
+            project = Project(config=config, folder=Path.cwd())
+            if dt is None or reset is None:
+                ui.note("assumed --dt 1e-3 --reset zero where not given: NIR stores neither")
+        floating = project.float_network
+        layers = [
+            {
+                "name": layer.name,
+                "fan_in": layer.fan_in,
+                "neurons": layer.neurons,
+                "decay": layer.decay,
+                "threshold": layer.threshold,
+                "reset": layer.reset,
+                "bias": bool(layer.bias.any()),
+            }
+            for layer in floating.layers
+        ]
+        integer, report = project.quantised
+        ui.table(
+            f"{floating.name}: as trained (dt {floating.dt:g} s)",
+            list(layers[0]),
+            [[f"{v:.4g}" if isinstance(v, float) else v for v in layer.values()] for layer in layers],
+        )
+        ui.render(report.table())
+        for warning in report.warnings:
+            ui.note(f"warning: {warning}")
+        plan = project.plan
+        ui.table(
+            "on the core",
+            ["layer", "lanes", "groups", "accumulator bits", "weight memory bits"],
+            [
+                [p.name, p.lanes, p.groups, f"{min(p.lane_bits)} to {max(p.lane_bits)}",
+                 p.layer.fan_in * p.groups * p.weight_row_bits]
+                for p in plan.layers
+            ],
+        )  # fmt: skip
+        ui.done(
+            {"layers": layers, "quantisation": report.to_json(), "network": integer.content_hash(), "hash": plan.hash}
+        )
+
+
+def build_folder(name: str, out: Path | None) -> Path:
+    """Where the build of the design `name` goes."""
+    return (out or Path("build")) / name
+
+
+@app.command()
+def elaborate(
+    config: ConfigArgument, out: OutOption = None, as_json: JsonOption = False, verbose: VerboseOption = False
+) -> None:
+    """Write the Verilog, its memory images, a manifest and a self-checking bench to build/NAME."""
+    with session(as_json, verbose) as ui:
+        from .export import elaborate as write
+        from .project import Project
+
+        project = Project.load(config)
+        folder = build_folder(project.config.name, out)
+        with ui.progress("elaborate") as step:
+            manifest = write(project, folder, progress=lambda text: step(text, None))
+        for warning in project.quantised[1].warnings:
+            ui.note(f"warning: {warning}")
+        memories = manifest["memories"]
+        bits = sum(memory["bits"] for memory in memories)
+        ui.table(
+            f"{manifest['name']}: core {manifest['hash']}",
+            ["layer", "fan-in", "neurons", "lanes", "accumulator bits", "leak", "reset", "threshold"],
+            [
+                [x["name"], x["fan_in"], x["neurons"], x["lanes"],
+                 f"{min(x['accumulator_bits'])} to {max(x['accumulator_bits'])}", x["leak"], x["reset"], x["threshold"]]
+                for x in manifest["layers"]
+            ],
+        )  # fmt: skip
+        ui.done(
+            {"folder": str(folder), "hash": manifest["hash"], "memory_bits": bits, "files": len(manifest["content"])},
+            f"wrote {folder} ({len(manifest['content'])} files, {bits} memory bits); next: spikeloom simulate {config}",
+        )
+
+
+@app.command()
+def image(
+    config: ConfigArgument,
+    network: Annotated[Path, typer.Argument(metavar="OTHER.toml", help="configuration of the network to load")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="file to write")],
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Make the image that loads the network of OTHER.toml into the core of CONFIG."""
+    with session(as_json, verbose) as ui:
+        from .mapping.image import build_image
+        from .output import write_atomic
+        from .project import Project
+
+        core, other = Project.load(config), Project.load(network)
+        data = build_image(core.plan, other.network)
+        write_atomic(output, data)
+        ui.done(
+            {"image": str(output), "bytes": len(data), "hash": core.plan.hash}, f"wrote {output} ({len(data)} bytes)"
+        )
+
+
+@app.command()
+def train(
+    name: Annotated[str, typer.Argument(help="recipe: digits, mnist4 or mnist8")],
+    data: Annotated[Path | None, typer.Option(help="folder of the MNIST idx files (not needed for digits)")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--out", help="NIR file to write (default: NAME.nir)")] = None,
+    seed: Annotated[int, typer.Option(help="seed of weights, order and noise")] = 0,
+    epochs: Annotated[int | None, typer.Option(help="other than the recipe's")] = None,
+    record: Annotated[Path | None, typer.Option(help="TOML file in which to note settings and accuracy")] = None,
+    threads: Annotated[int, typer.Option(help="threads of torch")] = 1,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Train a network (needs torch and snntorch) and write it as NIR."""
+    with session(as_json, verbose) as ui:
+        from .network.training import train as run
+
+        target = output or Path(f"{name}.nir")
+        result = run(
+            name, data=data, out=target, seed=seed, epochs=epochs, record=record, threads=threads, progress=not as_json
+        )
+        accuracy = float(result.table["accuracy"])
+        ui.done({"file": str(target), "accuracy": accuracy}, f"wrote {target}: accuracy {accuracy:.2%} as integers")
+
+
+@app.command()
+def schema(
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="file to write (default: standard output)")
+    ] = None,
+) -> None:
+    """Print the JSON schema of the configuration file."""
+    with session(False, False):
+        from .config import json_schema
+        from .output import write_atomic
+
+        text = json.dumps(json_schema(), indent=2, sort_keys=True) + "\n"
+        if output is None:
+            sys.stdout.write(text)
+        else:
+            write_atomic(output, text)
+
+
+@app.command()
+def doctor(as_json: JsonOption = False, verbose: VerboseOption = False) -> None:
+    """List every tool: found or not, version, what needs it, how to get it."""
+    with session(as_json, verbose) as ui:
+        from .tools import doctor_rows, doctor_table
+
+        ui.render(doctor_table())
+        ui.done({"tools": doctor_rows()})
+
+
+@app.command()
+def demo(
+    out: OutOption = None,
+    network: Annotated[str, typer.Option(help="zoo network to show")] = "digits",
+    inputs: Annotated[int | None, typer.Option(help="how many test inputs to simulate")] = None,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Digits end to end: elaborate, simulate, synthesise, report. What is missing is skipped, and said."""
+    with session(as_json, verbose) as ui:
+        from .config import render_config
+        from .output import write_atomic
+        from .project import propose
+
+        config = propose(f"zoo:{network}")
+        path = (out or Path("build")) / f"{network}.toml"
+        write_atomic(path, render_config(config))
+        ui.note(f"configuration: {path}")
+        folder = build_folder(config.name, out)
+        where = [] if out is None else ["--out", str(out)]
+        counted = [] if inputs is None else ["--inputs", str(inputs)]
+        skipped: dict[str, str] = {}
+        worst = 0
+        for words in (
+            ["elaborate", str(path)],
+            ["simulate", str(path), "--potentials", *counted],
+            ["synth", str(path), "--skip-missing"],
+            ["report", str(path)],
+        ):
+            ui.note(f"\n$ spikeloom {' '.join([*words, *where])}")
+            try:
+                app([*words, *where], standalone_mode=False)
+            except ToolMissing as error:
+                skipped[words[0]] = str(error)
+                ui.note(f"skipped: {error}")
+            except SpikeloomError as error:  # a mismatch is worth a report, too
+                if words[0] == "elaborate" or isinstance(error, InputError):
+                    raise
+                ui.note(f"error: {error}")
+                worst = max(worst, error.exit_code)
+        report = folder / "report.html"
+        ui.done({"report": str(report), "skipped": skipped}, f"\nreport: {report.resolve()}")
+        if worst:
+            raise typer.Exit(worst)
+
+
+def _register() -> None:
+    for point in sorted(entry_points(group="spikeloom.commands"), key=lambda entry: entry.name):
+        register: Callable[[typer.Typer], None] = point.load()
+        register(app)
+
+
+def main() -> NoReturn:
+    """Entry point of `spikeloom`; exit codes: 0 good, 1 mismatch or missed check, 2 bad input, 3 tool missing."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # runs the clean-ups, as Ctrl-C does
+    code: Any = 0
+    try:
+        _register()
+        code = app(standalone_mode=False)
+    except KeyboardInterrupt:
+        print("interrupted: nothing half-written was left", file=sys.stderr)
+        code = 130
+    except SpikeloomError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = error.exit_code
+    except typer.Exit as stop:
+        code = stop.exit_code
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # click's own: a wrong option or argument
+            raise
+        context = getattr(error, "ctx", None)
+        usage = f"\n{context.get_usage()}" if context is not None else ""
+        print(f"error: {error.format_message()}{usage}", file=sys.stderr)  # type: ignore[attr-defined]
+        code = 2
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+if __name__ == "__main__":
+    main()
+
+__all__ += ["ConfigArgument", "JsonOption", "OutOption", "Session", "VerboseOption", "build_folder"]

@@ -1,0 +1,100 @@
+"""`spikeloom synth` and `spikeloom report`."""
+
+from typing import Annotated, Any
+
+import typer
+
+from spikeloom.cli import ConfigArgument, JsonOption, OutOption, VerboseOption, build_folder
+from spikeloom.ui import session
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this package."""
+    app.command()(synth)
+    app.command()(report)
+
+
+def synth(
+    config: ConfigArgument,
+    liberty: Annotated[str | None, typer.Option(help="osu018 or a Liberty file (default: synth.liberty)")] = None,
+    clock_mhz: Annotated[float | None, typer.Option(help="target clock (default: synth.clock_mhz)")] = None,
+    recipe: Annotated[str, typer.Option(help="auto, area, balanced or speed")] = "auto",
+    power: Annotated[bool, typer.Option(help="measure switching activity and power")] = True,
+    skip_missing: Annotated[bool, typer.Option(help="leave out steps whose tools are missing")] = False,
+    out: OutOption = None,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Synthesise the export: area, timing, power and energy, FPGA resources."""
+    with session(as_json, verbose) as ui:
+        from spikeloom.export import check_fresh
+        from spikeloom.project import Project
+
+        from .flow import synthesise
+        from .options import SynthOptions
+
+        project = Project.load(config)
+        given = project.config.synth
+        library = liberty or given.liberty
+        if liberty is None and library != "osu018":
+            library = str(project.folder / library)
+        options = SynthOptions(
+            liberty=library,
+            clock_mhz=given.clock_mhz if clock_mhz is None else clock_mhz,
+            memory_access_ns=given.memory_access_ns,
+            fpga=tuple(given.fpga),
+            recipe=recipe,
+            power=power,
+        )
+        folder = build_folder(project.config.name, out)
+        check_fresh(project, folder)
+        with ui.progress("synth") as step:
+            result = synthesise(folder, options, lambda text: step(text, None), skip_missing=skip_missing)
+        rows = _rows(result)
+        ui.table(f"{project.config.name}: {library} at {options.clock_mhz:g} MHz", ["figure", "value"], rows)
+        for name, reason in result["skipped"].items():
+            ui.note(f"{name} skipped: {reason}")
+        ui.done({**result, "folder": str(folder / "synth")}, f"wrote {folder / 'synth'}")
+
+
+def _rows(result: dict[str, Any]) -> list[list[Any]]:
+    """The headline figures of a synthesis, as far as they are there."""
+    rows: list[list[Any]] = []
+    if area := result.get("area"):
+        rows.append(["cell area, memories outside", f"{area['um2']:.0f} um2, {area['flip_flops']} flip-flops"])
+    if memories := result.get("memories"):
+        rows.append(["memories", f"{memories['bits']} bits"])
+    if timing := result.get("timing"):
+        path = timing["registers"]["critical_path"]
+        rows.append(["clock, register to register", f"{timing['registers']['fmax_mhz']:.0f} MHz"])
+        rows.append(["critical path", f"{path['start']} -> {path['end']}"])
+    if power := result.get("power"):
+        rows += [[name, value] for name, value in _energies(power)]
+    for family, counts in (result.get("fpga") or {}).items():
+        if isinstance(counts, dict) and "lut" in counts:
+            rows.append([f"FPGA {family}", f"{counts['lut']} LUT, {counts['ff']} FF, {counts['bram']} block RAM"])
+    return rows
+
+
+def _energies(power: dict[str, Any]) -> list[tuple[str, str]]:
+    found = []
+    for key, text in (("energy_per_inference_nj", "energy per inference"), ("energy_per_sop_pj", "energy per SOP")):
+        if power.get(key) is not None:
+            found.append((text, f"{power[key]:.3g} {key.rsplit('_', 1)[1]}"))
+    return found
+
+
+def report(
+    config: ConfigArgument, out: OutOption = None, as_json: JsonOption = False, verbose: VerboseOption = False
+) -> None:
+    """Write one self-contained HTML page with everything that is known of the build."""
+    with session(as_json, verbose) as ui:
+        from spikeloom.config import load_config
+
+        from .report import write_report
+
+        folder = build_folder(load_config(config).name, out)
+        page = write_report(folder)
+        ui.done({"report": str(page)}, f"wrote {page}")
