@@ -86,7 +86,8 @@ class Asic:
             "memories": {"bits": sum(each["bits"] for each in memories), "instances": memories},
             "register_memories": list(self.coarse.register_memories),
             "tried": self.tried,
-            "timing": {"registers": timing_json(self.registers), "memories": timing_json(self.memories)},
+            "timing": self.registers
+            and {"registers": timing_json(self.registers), "memories": timing_json(self.memories)},
         }
 
 
