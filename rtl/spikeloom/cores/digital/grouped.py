@@ -125,7 +125,7 @@ class GroupedEngine(LayerEngine):
                 adding.group.eq(group),
                 adds.eq(current.event),
                 leaks.eq(first),
-                clean.eq(first & fresh),
+                clean.eq(fresh),  # looked at in a first pass only
                 firing_valid.eq(adding_valid),
                 firing.eq(adding),
             ]
@@ -174,7 +174,7 @@ class GroupedEngine(LayerEngine):
             spikes.p.flags.eq(Cat(*fired)),
             spikes.p.group.eq(firing.group),
             spikes.p.tick.eq(final),
-            spikes.p.last.eq(final & firing.last),
+            spikes.p.last.eq(firing.last),  # goes with the tick only
             pushes.eq(active & (final | spikes.p.flags.any())),
             spikes.valid.eq(pushes & served),
             advance.eq(~active | (served & (~pushes | spikes.ready))),
