@@ -388,6 +388,22 @@ def test_an_image_for_another_core_changes_nothing(lanes):
     assert (run.refused, run.complete) == (0, 1)
 
 
+def test_lanes_without_a_neuron_stay_silent():
+    """Also where an image holds weights for them: their addresses would lie outside the next layer."""
+    rng = random.Random(15)
+    six = random_spec(rng, fan_in=4, neurons=6, theta=3) | {"weights": [[7] * 4] * 6}
+    five = six | {"weights": six["weights"][:5], "bias": six["bias"][:5]}
+    core = CoreConfig(lanes=2, weights="loaded")
+    plan, larger = (plan_core(network_of([spec]), core, steps=3) for spec in (five, six))
+    good, other = image_words(plan), image_words(larger)
+    assert good[3:5] == other[3:5]  # as many rows: the sixth neuron would sit beside the fifth
+    assert good[5:] != other[5:]
+    spikes = random_spikes(rng, 4, 3, 4)
+    run = run_core(plan, spikes, images={0: good[:5] + other[5:]}, limit=5000)
+    check_core(plan, spikes, run, simulate(plan.network, spikes))
+    assert run.spikes.any()
+
+
 def test_addresses_out_of_range_are_dropped_and_counted(monkeypatch):
     monkeypatch.setattr(accelerator, "DROP_COUNTER_BITS", 4)  # soon full
     rng = random.Random(13)
