@@ -388,6 +388,58 @@ def test_an_image_for_another_core_changes_nothing(lanes):
     assert (run.refused, run.complete) == (0, 1)
 
 
+@pytest.mark.parametrize("pause", [0, 2])
+@pytest.mark.parametrize("lanes", ["full", 2])
+def test_an_image_goes_between_the_input_under_way_and_the_next(lanes, pause):
+    """Events are offered all the time: the image waits for the input under way only, and the next one waits for it."""
+    rng = random.Random(16)
+    specs = [random_spec(rng, fan_in=4, neurons=5, theta=4), random_spec(rng, fan_in=5, neurons=4, theta=4)]
+    first = specs[0] | {"weights": [[4] * 4] * 5}
+    one, other = specs[1] | {"weights": [[4] * 5] * 4}, specs[1] | {"weights": [[4] * 5, [0] * 5] * 2}
+    networks = [network_of([first, last]) for last in (one, other)]
+    core = CoreConfig(lanes=lanes, weights="loaded", decision="none")
+    plan = plan_core(network_of([widest(spec) for spec in specs]), core, steps=3)
+    spikes = np.ones((5, 3, 4), np.uint8)
+    dut = Accelerator(plan)
+    started, taken = 0, []
+
+    async def events(ctx):
+        nonlocal started
+        for word in image_words(plan, networks[0]):
+            await stream_put(ctx, dut.load, word)
+        for sample in range(len(spikes)):
+            for item in items_of(spikes[sample : sample + 1]):
+                await stream_put(ctx, dut.events_in, item)
+                started = sample + 1
+
+    async def image(ctx):
+        while started < 2:
+            await ctx.tick()
+        for word in image_words(plan, networks[1]):
+            await stream_put(ctx, dut.load, word, pause=pause)
+
+    async def consumer(ctx):
+        while sum(int(item.tick) for item in taken) < 15:
+            taken.append(await stream_get(ctx, dut.events_out))
+
+    sim = Simulator(dut)
+    sim.add_clock(1e-6)
+    for bench in (events, image, consumer):
+        sim.add_testbench(bench)
+    sim.add_testbench(watchdog(3000), background=True)
+    sim.run()
+    fired, steps = np.zeros((15, 4), np.uint8), itertools.count()
+    step = next(steps)
+    for item in taken:
+        if item.tick:
+            step = next(steps)
+        else:
+            fired[step, item.address] += 1
+    expected = [simulate(networks[b >= 2], spikes[b : b + 1]).spikes[-1][0] for b in range(5)]
+    assert not np.array_equal(expected[1], expected[2])
+    np.testing.assert_array_equal(fired.reshape(5, 3, 4), np.array(expected))
+
+
 def test_lanes_without_a_neuron_stay_silent():
     """Also where an image holds weights for them: their addresses would lie outside the next layer."""
     rng = random.Random(15)
