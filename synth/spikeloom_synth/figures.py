@@ -275,13 +275,17 @@ class Traces:
 
 
 def _chosen(layer: Traces) -> list[int]:
-    """Up to four neurons worth looking at: mismatches, then the busiest, the median, a quiet one, the widest swing."""
-    neurons = layer.reference.shape[1]
+    """Up to four neurons worth looking at.
+
+    Those that differ first; then the busiest, the one that fires nearest to every third step, the one that fires
+    least but does, and the one whose potential swings furthest.
+    """
+    steps = len(layer.reference)
     busy = layer.spikes.sum(axis=0, dtype=np.int64)
-    order = np.argsort(-busy, kind="stable")
-    swing = np.argsort(-np.ptp(layer.reference, axis=0), kind="stable")
     picked = [] if layer.rtl is None else np.flatnonzero((layer.rtl != layer.reference).any(axis=0)).tolist()
-    picked += [order[0], order[min(1, neurons - 1)], order[neurons // 2], swing[0], *order]
+    for rank in (-busy, abs(3 * busy - steps), np.where(busy > 0, busy, steps + 1), -np.ptp(layer.reference, axis=0)):
+        order = np.argsort(rank, kind="stable")
+        picked.append(next((n for n in order if n not in picked), order[0]))
     return sorted(list(dict.fromkeys(int(n) for n in picked))[:4])
 
 
@@ -362,16 +366,21 @@ def confusion(matrix: np.ndarray) -> Figure:
     return figure
 
 
-def cycles(events: np.ndarray, rtl: np.ndarray, model: np.ndarray | None, *, pace: int, isolated: bool) -> Figure:
-    """Latency against input events: the RTL as dots, the cost model as rings, and the pace of the first layer alone."""
+def cycles(events: np.ndarray, rtl: np.ndarray, model: np.ndarray, *, pace: int, isolated: bool) -> Figure:
+    """Latency against input events: the RTL as dots, the cost model as rings, and the pace of the first layer alone.
+
+    `model` is negative where it was not asked.
+    """
     figure = _figure(HALF, 4.6)
     axes = figure.add_subplot()
     order = np.lexsort((rtl, events))[_thin(len(events), MOST_POINTS)]
     x, size = events[order], 3.2 if len(order) < 300 else 2.2
-    if model is not None:
+    asked = np.flatnonzero(model >= 0)
+    if len(asked):
+        asked = asked[_thin(len(asked), MOST_POINTS)]
         axes.plot(
-            x, model[order], marker="o", linestyle="none", color=BLUE, markerfacecolor="none", markersize=size + 3,
-            markeredgewidth=0.8, alpha=1.0 if len(order) < 300 else 0.6, label="cost model",
+            events[asked], model[asked], marker="o", linestyle="none", color=BLUE, markerfacecolor="none",
+            markersize=size + 3, markeredgewidth=0.8, alpha=1.0 if len(asked) < 300 else 0.6, label="cost model",
         )  # fmt: skip
     axes.plot(
         x, rtl[order], marker="o", linestyle="none", color=ORANGE, markersize=size, markeredgewidth=0, label="RTL"

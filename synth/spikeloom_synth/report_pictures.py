@@ -152,12 +152,16 @@ def _membrane(build: Build) -> _Plan | None:
 
 def _confusion(build: Build) -> _Plan | None:
     arrays = build.arrays
-    if "labels" not in arrays or "decision_rtl" not in arrays or not (arrays["labels"] >= 0).any():
+    if (
+        "labels" not in arrays
+        or "decision_rtl" not in arrays
+        or not ((arrays["labels"] >= 0) & (arrays["decision_rtl"] >= 0)).any()
+    ):
         build.skipped.setdefault(
-            "labels", "the inputs have no labels; [data] of the configuration names a labelled set"
+            "labels", "no input has both a label and a decision; [data] of the configuration names a labelled set"
         )
         return None
-    known = arrays["labels"] >= 0
+    known = (arrays["labels"] >= 0) & (arrays["decision_rtl"] >= 0)
     labels, decided = arrays["labels"][known].astype(np.int64), arrays["decision_rtl"][known].astype(np.int64)
     classes = max(build.manifest.get("outputs", 0), int(labels.max()) + 1, int(decided.max()) + 1)
     matrix = np.zeros((classes, classes), np.int64)
@@ -180,14 +184,18 @@ def _cycles(build: Build) -> _Plan | None:
     arrays, given = build.arrays, build.simulation
     if given is None or "latency" not in arrays or "input_events" not in arrays:
         return None
-    events, rtl = arrays["input_events"].astype(np.int64), arrays["latency"].astype(np.int64)
-    model = arrays.get("latency_model")
+    played = arrays["latency"] >= 0
+    if not played.any():
+        return None
+    events, rtl = arrays["input_events"][played].astype(np.int64), arrays["latency"][played].astype(np.int64)
+    model = arrays["latency_model"][played] if "latency_model" in arrays else np.full(len(rtl), -1)
+    asked = model >= 0
     pace = int(build.manifest["cost"]["layers"][0].get("cycles_per_event", 1))
     text = "Cycles from the first item in to the last out. "
-    if model is not None:
-        same = int((rtl == model).sum())
+    if asked.any():
+        same = int((rtl == model)[asked].sum())
         text += (
-            f"The cost model, which shares no code with the RTL, says the same for {same:,} of {len(rtl):,} inputs. "
+            f"The cost model, which shares no code with the RTL, says the same for {same:,} of {asked.sum():,} inputs. "
         )
     sop, dense = given.get("sop_mean"), given.get("dense_operations_mean")
     if sop and dense:
