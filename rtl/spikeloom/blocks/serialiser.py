@@ -89,8 +89,9 @@ class FlagRegister(wiring.Component):
     Members
     -------
     flags, last, load : In
-        Taken when `load` is high, which is allowed only while `free` is.
+        Taken when `load` is high, which is allowed from the clock edge on at which `free` was.
     free : Out(1)
+        High already in the cycle in which the last group leaves, so that an empty step takes two cycles.
     o : Out(stream of FlagGroup)
     """
 
@@ -118,7 +119,7 @@ class FlagRegister(wiring.Component):
             # Sent groups are remembered instead of cleared: the late `ready` then drives few registers.
             occupied.eq(Cat(*[part.any() for part in parts]) & ~sent),
             first.eq(first_one(occupied)),
-            self.free.eq(~pending),
+            self.free.eq(~pending | (move & self.o.p.tick)),
             self.o.valid.eq(pending),
             self.o.p.tick.eq(~any_and_many(occupied)[1]),
             self.o.p.last.eq(last),

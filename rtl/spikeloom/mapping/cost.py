@@ -255,8 +255,8 @@ class CostModel:
         The sum over steps of the busiest layer's work + 2, and 30 more; with `drain`, also the work of all layers for
         the first and the last step, when the layers cannot yet, or no longer, work at once.
 
-        The work of a layer with a lane for every neuron is its spikes in or its spikes out, whichever are more, and
-        at least 1. With fewer lanes it is a pass over its groups for each spike in (at least one); where the spike
+        The work of a layer with a lane for every neuron is its spikes in or its spikes out, whichever are more.
+        With fewer lanes it is a pass over its groups for each spike in (at least one); where the spike
         queue cannot hold the flags of all groups, the last pass lasts until the spikes out have left.
 
         Where activity comes in single large steps the layers wait for each other and this is no bound; `cycles` knows.
@@ -264,7 +264,7 @@ class CostModel:
         inputs, spikes = self._checked(inputs, spikes)
         last = self.network.layers[-1]
         values = last.neurons if last.threshold is None else 0
-        busiest = np.ones(inputs.shape[:2], np.int64)
+        busiest = np.zeros(inputs.shape[:2], np.int64)
         margin = np.full(len(inputs), MARGIN + values)
         for index, (before, after) in enumerate(zip([inputs, *spikes], spikes, strict=False)):
             events, leaving = before.sum(axis=2, dtype=np.int64), after.sum(axis=2, dtype=np.int64)
@@ -291,7 +291,7 @@ class CostModel:
             Spikes per step: of the input, then of each layer.
 
         The slowest layer sets the pace of a step, which is taken `steps` times; the layers in front of it and behind
-        it add what they need for the first and the last step. A step takes a layer max(in + 1, out + 2, 3) cycles
+        it add what they need for the first and the last step. A step takes a layer max(in + 1, out + 2, 2) cycles
         with a lane for every neuron. With fewer it takes max(in, 1) * groups, and longer when its spikes out, at the
         pace of the layer behind, outlast the last pass and the spike queue. Fluctuations around the averages are left
         out: an input whose activity jumps from step to step takes longer.
@@ -315,7 +315,7 @@ class CostModel:
             every = held if self.core.readout == "tick" else 0
             sending = after * following[index]
             if groups == 1:
-                paces.append(max(before + 1 + every, sending + 2, 3))
+                paces.append(max(before + 1 + every, sending + 2))
             else:
                 queued = (_spike_queue(self.core, self.lanes[index]) + 1) * max(1, after / groups) * following[index]
                 paces.append(max(before, 1) * groups + max(every, sending - groups - queued, 0))
@@ -557,7 +557,7 @@ class _Parallel(_Layer):
                 return taken
             time = taken + 1
         taken = max(time, self.left[0] + 1)
-        issue = max(self._head(taken), self.moved + 1)
+        issue = max(self._head(taken), self.moved)
         self._leave(1, issue, 1)
         last = end == LAST
         self.fresh = self.bias and last
