@@ -315,8 +315,9 @@ def violations(value: Any, rule: dict[str, Any], defs: dict[str, Any], at: str =
         elif keyword == "required":
             check(isinstance(value, dict) and all(key in value for key in given_), keyword)
         elif keyword == "properties":
-            for key in value.keys() & given_.keys() if isinstance(value, dict) else ():
-                found += violations(value[key], given_[key], defs, f"{at}.{key}")
+            inside = value if isinstance(value, dict) else {}
+            for key in inside.keys() & given_.keys():
+                found += violations(inside[key], given_[key], defs, f"{at}.{key}")
         elif keyword == "additionalProperties" and given_ is False:
             check(isinstance(value, dict) and value.keys() <= rule["properties"].keys(), keyword)
         else:
@@ -325,7 +326,7 @@ def violations(value: Any, rule: dict[str, Any], defs: dict[str, Any], at: str =
 
 
 def schema_says(toml: str) -> list[str]:
-    schema = json_schema()
+    schema: dict[str, Any] = json_schema()
     return violations(tomllib.loads(toml), schema, schema["$defs"])
 
 

@@ -129,7 +129,9 @@ def reference(networks: list[IntegerNetwork], spikes: np.ndarray, currents: np.n
         potentials=tuple(
             np.concatenate(layer) for layer in zip(*(part.potentials or () for part in parts), strict=True)
         ),
-        readout=None if parts[0].readout is None else np.concatenate([part.readout for part in parts]),
+        readout=None
+        if parts[0].readout is None
+        else np.concatenate([part.readout for part in parts if part.readout is not None]),
     )
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import random
 import struct
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ def changed(state: str = "clear", **changes) -> IntegerNetwork:
     return IntegerNetwork(name="other", layers=(first, network.layers[1]), state=state)  # type: ignore[arg-type]
 
 
-BOTH = {"weights": "loaded", "parameters": "loaded"}
+BOTH: dict[str, Any] = {"weights": "loaded", "parameters": "loaded"}
 
 
 def test_words_by_hand():

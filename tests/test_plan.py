@@ -2,6 +2,7 @@
 
 import dataclasses
 import random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -162,7 +163,7 @@ def test_hash_covers_the_hardware():
         IntegerNetwork(name="net", layers=(wider, example().layers[1])),
         IntegerNetwork(name="net", layers=example().layers, state="keep"),
     ]
-    cores = [
+    cores: list[dict[str, Any]] = [
         {},
         {"lanes": 3},
         {"weights": "loaded"},
@@ -181,5 +182,5 @@ def test_hash_covers_the_hardware():
     assert all(len(text) == 16 and int(text, 16) >= 0 for text in hashes)
     assert plan_of().hash == hashes[0]
     # What is loaded is not hardware.
-    same = {"weights": "loaded", "parameters": "loaded"}
+    same: dict[str, Any] = {"weights": "loaded", "parameters": "loaded"}
     assert plan_of(example(theta=14), **same).hash == plan_of(**same).hash

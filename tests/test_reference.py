@@ -15,7 +15,7 @@ from networks import leaks, network_of, network_specs, stimuli
 from spikeloom.errors import InputError
 from spikeloom.network import reference
 from spikeloom.network.integer import IntegerLayer, IntegerNetwork, Leak, signed_bits
-from spikeloom.network.reference import Trace, simulate
+from spikeloom.network.reference import DecisionKind, Trace, simulate
 from spikeloom.network.storage import load_network, network_bytes, save_network
 
 PATIENT = settings(deadline=None, max_examples=100)
@@ -49,7 +49,7 @@ def agree(specs, inputs, state, currents) -> Trace:
         assert trace.readout.tolist() == expected.potentials[-1]
     else:
         assert trace.readout is None
-    kinds = ["count", "first"] + ["value"] * (trace.readout is not None)
+    kinds: list[DecisionKind] = ["count", "first", *(["value"] if trace.readout is not None else [])]
     last = list(zip(expected.spikes[-1], expected.potentials[-1], strict=True))
     for kind in kinds:
         assert trace.decision(kind).tolist() == [oracle.decide(kind, *one) for one in last]
@@ -73,7 +73,9 @@ def test_blocks_of_the_batch_change_nothing(case, elements):
         agree(specs, inputs, state, currents)
 
 
-def chain(theta=5, *, reset="zero", leak=("none",), weights=((9,),), potential_bits=4, bias=(0,), **more) -> list[dict]:
+def chain(
+    theta: int | None = 5, *, reset="zero", leak=("none",), weights=((9,),), potential_bits=4, bias=(0,), **more
+) -> list[dict]:
     return [
         {
             "weights": [list(row) for row in weights],
