@@ -4,7 +4,9 @@ Commands of other packages join through the entry-point group `spikeloom.command
 application and adds its commands to it.
 """
 
+import contextlib
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -33,6 +35,19 @@ ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help="configur
 JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object as the last line, nothing else on it")]
 VerboseOption = Annotated[bool, typer.Option("-v", "--verbose", help="say what is being done")]
 OutOption = Annotated[Path | None, typer.Option("--out", help="folder that holds the builds (default: build)")]
+
+
+RESETS = ("zero", "subtract", "delayed_zero", "delayed_subtract")
+INTERRUPTED = 130
+"""Exit code after Ctrl-C: 128 and the number of the signal."""
+
+
+def _check_unstored(dt: float | None, reset: str | None) -> None:
+    """Refuse options for what NIR does not store, before anything is read."""
+    if reset is not None and reset not in RESETS:
+        raise InputError(f"--reset: {reset!r} was given; accepted: {', '.join(RESETS)}")
+    if dt is not None and not 0 < dt < float("inf"):
+        raise InputError(f"--dt: {dt} was given; accepted: a number above 0, in seconds")
 
 
 def _version(wanted: bool) -> None:
@@ -64,18 +79,12 @@ def new(
 ) -> None:
     """Write a commented configuration for a network."""
     with session(as_json, verbose) as ui:
-        import os
-
         from .config import render_config
         from .network.nir_import import import_nir
         from .output import write_atomic
         from .project import ZOO, propose
 
-        accepted = ("zero", "subtract", "delayed_zero", "delayed_subtract")
-        if reset is not None and reset not in accepted:
-            raise InputError(f"--reset: {reset!r} was given; accepted: {', '.join(accepted)}")
-        if dt is not None and not 0 < dt < float("inf"):
-            raise InputError(f"--dt: {dt} was given; accepted: a number above 0, in seconds")
+        _check_unstored(dt, reset)
         named = network.startswith(ZOO)
         config = propose(network, dt=dt, reset=reset)
         target = output or Path(f"{config.name}.toml")
@@ -101,14 +110,15 @@ def inspect(
     with session(as_json, verbose) as ui:
         from .project import ZOO, Project, propose
 
+        _check_unstored(dt, reset)
         if network.endswith(".toml"):
             project = Project.load(network)
         elif network.startswith(ZOO):
-            project = Project(config=propose(network), folder=Path.cwd())
+            project = Project(config=propose(network, dt=dt, reset=reset), folder=Path.cwd(), origin=network)
         else:
             # Time constants are not needed to look inside: say what was assumed.
             config = propose(network, dt=1e-3 if dt is None else dt, reset=reset or "zero")
-            project = Project(config=config, folder=Path.cwd())
+            project = Project(config=config, folder=Path.cwd(), origin=network)
             if dt is None or reset is None:
                 ui.note("assumed --dt 1e-3 --reset zero where not given: NIR stores neither")
         floating = project.float_network
@@ -188,19 +198,46 @@ def elaborate(
 @app.command()
 def image(
     config: ConfigArgument,
-    network: Annotated[Path, typer.Argument(metavar="OTHER.toml", help="configuration of the network to load")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="file to write")],
+    network: Annotated[
+        Path | None, typer.Argument(metavar="OTHER.toml", help="configuration of the network to load")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="file to write")] = None,
+    check: Annotated[Path | None, typer.Option(help="image file: say whether it is whole and for this core")] = None,
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Make the image that loads the network of OTHER.toml into the core of CONFIG."""
+    """Make the image that loads the network of OTHER.toml into the core of CONFIG, or --check one."""
     with session(as_json, verbose) as ui:
-        from .mapping.image import build_image
+        from .mapping.image import build_image, read_image
         from .output import write_atomic
         from .project import Project
 
-        core, other = Project.load(config), Project.load(network)
-        data = build_image(core.plan, other.network)
+        if (check is None) == (network is None) or (network is None) != (output is None):
+            raise InputError("accepted are OTHER.toml with --output FILE, or --check FILE")
+        core = Project.load(config)
+        if not core.plan.loads:
+            raise InputError(
+                f"{config}: this core loads nothing: weights and parameters are fixed; "
+                "set core.weights or core.parameters to 'loaded'"
+            )
+        if network is None:
+            assert check is not None
+            try:
+                data = check.read_bytes()
+            except OSError as error:
+                raise InputError(f"{check}: cannot be read: {error.strerror or error}; accepted is an image") from error
+            read_image(data, core.plan, origin=str(check))
+            ui.done(
+                {"image": str(check), "bytes": len(data), "hash": core.plan.hash},
+                f"{check}: whole, and for core {core.plan.hash}",
+            )
+            return
+        assert output is not None
+        other = Project.load(network).network
+        try:
+            data = build_image(core.plan, other)
+        except InputError as error:
+            raise InputError(f"{network}: {error}") from error
         write_atomic(output, data)
         ui.done(
             {"image": str(output), "bytes": len(data), "hash": core.plan.hash}, f"wrote {output} ({len(data)} bytes)"
@@ -236,17 +273,20 @@ def schema(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="file to write (default: standard output)")
     ] = None,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
 ) -> None:
     """Print the JSON schema of the configuration file."""
-    with session(False, False):
+    with session(as_json, verbose) as ui:
         from .config import json_schema
         from .output import write_atomic
 
-        text = json.dumps(json_schema(), indent=2, sort_keys=True) + "\n"
+        text = json.dumps(json_schema(), indent=2, sort_keys=True)
         if output is None:
-            sys.stdout.write(text)
+            ui.done(json_schema(), text)
         else:
-            write_atomic(output, text)
+            write_atomic(output, text + "\n")
+            ui.done({"schema": str(output)}, f"wrote {output}")
 
 
 @app.command()
@@ -290,7 +330,10 @@ def demo(
         ):
             ui.note(f"\n$ spikeloom {' '.join([*words, *where])}")
             try:
-                app([*words, *where], standalone_mode=False)
+                with contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
+                    code = app([*words, *where], standalone_mode=False)
+                if code == INTERRUPTED:
+                    raise KeyboardInterrupt
             except ToolMissing as error:
                 skipped[words[0]] = str(error)
                 ui.note(f"skipped: {error}")
@@ -311,16 +354,33 @@ def _register() -> None:
         register(app)
 
 
+def _stop(number: int, frame: Any) -> NoReturn:
+    """On a signal that asks to end: run the clean-ups, as Ctrl-C does."""
+    sys.exit(128 + number)
+
+
 def main() -> NoReturn:
     """Entry point of `spikeloom`; exit codes: 0 good, 1 mismatch or missed check, 2 bad input, 3 tool missing."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # runs the clean-ups, as Ctrl-C does
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _stop)
     code: Any = 0
     try:
         _register()
         code = app(standalone_mode=False)
+        sys.stdout.flush()
     except KeyboardInterrupt:
-        print("interrupted: nothing half-written was left", file=sys.stderr)
-        code = 130
+        code = INTERRUPTED
+    except SystemExit as stop:
+        code = stop.code
+    except OSError as error:  # such as a full disk under a file that is only of use inside
+        if isinstance(error, BrokenPipeError):
+            code = 1
+        else:
+            where = "" if error.filename is None else f"{error.filename}: "
+            print(f"error: {where}{error.strerror or error}", file=sys.stderr)
+            code = 2
+        with contextlib.suppress(OSError, ValueError):  # what is still to be written would fail again at exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except SpikeloomError as error:
         print(f"error: {error}", file=sys.stderr)
         code = error.exit_code
@@ -333,6 +393,8 @@ def main() -> NoReturn:
         usage = f"\n{context.get_usage()}" if context is not None else ""
         print(f"error: {error.format_message()}{usage}", file=sys.stderr)  # type: ignore[attr-defined]
         code = 2
+    if code in (INTERRUPTED, 128 + signal.SIGTERM, 128 + signal.SIGHUP):
+        print("stopped: nothing half-written was left", file=sys.stderr)
     sys.exit(code if isinstance(code, int) else 0)
 
 

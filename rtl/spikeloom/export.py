@@ -24,7 +24,7 @@ from .mapping.image import image_words
 from .mapping.plan import CorePlan
 from .network.reference import simulate
 from .network.storage import network_bytes
-from .output import replace_folder
+from .output import check_replaceable, replace_folder
 from .project import Inputs, Project
 from .vectors import expected_streams, stimulus_words
 
@@ -49,6 +49,33 @@ MEANINGS = {
     "load_complete": "the latest image was taken whole",
     "dropped": "input events whose address no neuron listens to, saturating",
 }
+
+
+TAKEN = ("spikeloom_rom", "spikeloom_sram_1r1w")
+"""Modules that come with every design."""
+
+# IEEE 1800-2017, annex B: Verilator reads .v files as SystemVerilog.
+KEYWORDS = frozenset(
+    """
+accept_on alias always always_comb always_ff always_latch and assert assign assume automatic before begin bind bins
+binsof bit break buf bufif0 bufif1 byte case casex casez cell chandle checker class clocking cmos config const
+constraint context continue cover covergroup coverpoint cross deassign default defparam design disable dist do edge
+else end endcase endchecker endclass endclocking endconfig endfunction endgenerate endgroup endinterface endmodule
+endpackage endprimitive endprogram endproperty endsequence endspecify endtable endtask enum event eventually expect
+export extends extern final first_match for force foreach forever fork forkjoin function generate genvar global highz0
+highz1 if iff ifnone ignore_bins illegal_bins implements implies import incdir include initial inout input inside
+instance int integer interconnect interface intersect join join_any join_none large let liblist library local
+localparam logic longint macromodule matches medium modport module nand negedge nettype new nexttime nmos nor
+noshowcancelled not notif0 notif1 null or output package packed parameter pmos posedge primitive priority program
+property protected pull0 pull1 pulldown pullup pulsestyle_ondetect pulsestyle_onevent pure rand randc randcase
+randsequence rcmos real realtime ref reg reject_on release repeat restrict return rnmos rpmos rtran rtranif0 rtranif1
+s_always s_eventually s_nexttime s_until s_until_with scalared sequence shortint shortreal showcancelled signed small
+soft solve specify specparam static string strong strong0 strong1 struct super supply0 supply1 sync_accept_on
+sync_reject_on table tagged task this throughout time timeprecision timeunit tran tranif0 tranif1 tri tri0 tri1 triand
+trior trireg type typedef union unique unique0 unsigned until until_with untyped use uwire var vectored virtual void
+wait wait_order wand weak weak0 weak1 while wildcard wire with within wor xnor xor
+""".split()
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +150,10 @@ def elaborate(
         Where the configuration, the network or the folder cannot be used; before anything is written.
     """
     config = project.config
+    if config.name in KEYWORDS or config.name in TAKEN:
+        what = "a word of SystemVerilog" if config.name in KEYWORDS else "the name of a memory module"
+        raise InputError(f"{project.origin}: name: {config.name!r} was given, {what}; accepted is any other name")
+    check_replaceable(folder)
     progress("network")
     plan = project.plan
     network = project.network
@@ -221,10 +252,11 @@ def check_fresh(project: Project, folder: Path) -> dict:
     """
     manifest = read_manifest(folder)
     plan = project.plan
-    same = manifest["hash"] == plan.hash and manifest["network"] == plan.network.content_hash()
-    if not same or manifest["steps"] != plan.steps:
+    now = {"hash": plan.hash, "network": plan.network.content_hash(), "steps": plan.steps}
+    if any(manifest.get(key) != value for key, value in now.items()):
         raise InputError(
-            f"{folder}: elaborated from another configuration or network (core {manifest['hash']}, now {plan.hash}); "
+            f"{folder}: elaborated from another configuration or network "
+            f"(core {manifest.get('hash')}, now {plan.hash}); "
             "run `spikeloom elaborate` again"
         )
     return manifest

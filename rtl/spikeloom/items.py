@@ -51,20 +51,23 @@ def decode_events(words: np.ndarray, *, batch: int, steps: int, addresses: int) 
     Raises
     ------
     InputError
-        If the words are not `batch` inputs of `steps` steps, or an address is out of range.
+        If the words are not `batch` inputs of `steps` steps, or an address or a count is out of range.
     """
     width = address_bits(addresses)
     words = np.asarray(words, dtype=np.int64)
     tick, last, address = words >> width & 1, words >> (width + 1) & 1, words & ((1 << width) - 1)
     expected = np.zeros(batch * steps, np.int64)
     expected[steps - 1 :: steps] = 1
-    if not np.array_equal(last[tick == 1], expected):
+    if not np.array_equal(last[tick == 1], expected) or last[tick == 0].any() or not tick[-1:].all():
         raise InputError(
             f"{int(tick.sum())} ticks, {int(last.sum())} of them last; accepted are {batch} inputs of {steps} steps"
         )
-    if np.any(address >= addresses):
-        raise InputError(f"address {int(address.max())}: accepted is 0 to {addresses - 1}")
-    step = np.cumsum(tick) - tick
-    spikes = np.zeros((batch * steps, addresses), np.uint8)
-    np.add.at(spikes, (step[tick == 0], address[tick == 0]), 1)
-    return spikes.reshape(batch, steps, addresses)
+    spike = tick == 0
+    if np.any(address[spike] >= addresses):
+        raise InputError(f"address {int(address[spike].max())}: accepted is 0 to {addresses - 1}")
+    step = np.cumsum(tick)
+    cells = batch * steps * addresses
+    counts = np.bincount(step[spike] * addresses + address[spike], minlength=cells)
+    if counts.max(initial=0) > 255:
+        raise InputError(f"{int(counts.max())} spikes of one address in one step: accepted is up to 255")
+    return counts.astype(np.uint8).reshape(batch, steps, addresses)

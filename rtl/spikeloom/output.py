@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .errors import InputError
 
-__all__ = ["MARKER", "replace_folder", "write_atomic"]
+__all__ = ["MARKER", "check_replaceable", "replace_folder", "write_atomic"]
 
 MARKER = ".spikeloom"
 """A folder that holds this file was made by Spikeloom and may be replaced by it."""
@@ -39,6 +39,16 @@ def write_atomic(path: Path | str, content: str | bytes) -> Path:
     return path
 
 
+def check_replaceable(path: Path | str) -> None:
+    """Raise InputError if `path` exists and Spikeloom did not make it; called before work whose result goes there."""
+    path = Path(path)
+    if path.exists() and not (path / MARKER).is_file() and (not path.is_dir() or any(path.iterdir())):
+        raise InputError(
+            f"{path}: exists and was not made by Spikeloom (no {MARKER} inside); "
+            "choose another folder, or move this one away"
+        )
+
+
 @contextlib.contextmanager
 def replace_folder(path: Path | str) -> Iterator[Path]:
     """Yield an empty folder that takes the place of `path`, as a whole, when the block ends without an exception.
@@ -49,11 +59,7 @@ def replace_folder(path: Path | str) -> Iterator[Path]:
         If `path` exists and Spikeloom did not make it, or if the disk refuses.
     """
     path = Path(path)
-    if path.exists() and not (path / MARKER).is_file() and (not path.is_dir() or any(path.iterdir())):
-        raise InputError(
-            f"{path}: exists and was not made by Spikeloom (no {MARKER} inside); "
-            "choose another folder, or move this one away"
-        )
+    check_replaceable(path)
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

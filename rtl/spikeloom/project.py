@@ -1,6 +1,8 @@
 """From a configuration to an integer network, its inputs and its place on a core: what every command starts with."""
 
+import contextlib
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -45,17 +47,18 @@ class Inputs:
 class Project:
     """A configuration and what follows from it; each part is computed once, when first asked for.
 
-    `folder` is what relative paths of the configuration start from.
+    `folder` is what relative paths of the configuration start from; `origin` is what messages call its file.
     """
 
     config: Config
     folder: Path
+    origin: str = "configuration"
 
     @classmethod
     def load(cls, path: Path | str) -> "Project":
         """Read the configuration at `path`."""
         path = Path(path)
-        return cls(config=load_config(path), folder=path.resolve().parent)
+        return cls(config=load_config(path), folder=path.resolve().parent, origin=str(path))
 
     @cached_property
     def network_file(self) -> Path:
@@ -87,8 +90,9 @@ class Project:
             scale=options.scale,
             state=state,
         )
-        network, report = quantise(self.float_network, wanted, calibration=self._calibration())
-        return network, report
+        floating, calibration = self.float_network, self._calibration()
+        with self._named("quantise"):
+            return quantise(floating, wanted, calibration=calibration)
 
     @cached_property
     def network(self) -> IntegerNetwork:
@@ -99,7 +103,17 @@ class Project:
     def plan(self) -> CorePlan:
         """The network on its core."""
         direct = self.config.input.coding == "current"
-        return plan_core(self.network, self.config.core, steps=self.config.input.steps, direct=direct)
+        network = self.network
+        with self._named():
+            return plan_core(network, self.config.core, steps=self.config.input.steps, direct=direct)
+
+    @contextlib.contextmanager
+    def _named(self, section: str = "") -> Iterator[None]:
+        """Put the file, and the section that is being worked on, in front of a message."""
+        try:
+            yield
+        except InputError as error:
+            raise InputError(f"{self.origin}: {section}{': ' if section else ''}{error}") from error
 
     @property
     def has_data(self) -> bool:
@@ -112,7 +126,9 @@ class Project:
 
         data = self.config.data
         if not self.has_data:
-            raise InputError("data.set: 'none' was given; accepted for labelled inputs: digits, mnist, nmnist, npz")
+            raise InputError(
+                f"{self.origin}: data.set: 'none' was given; accepted for labelled inputs: digits, mnist, nmnist, npz"
+            )
         return load_dataset(data.set, self.folder / data.path if data.path else None)
 
     def _select(self, *, train: bool, count: int | None) -> tuple:
@@ -131,7 +147,8 @@ class Project:
         if not self.has_data:
             return None
         values, labels, _ = self._select(train=True, count=CALIBRATION_INPUTS)
-        spikes = encode_spikes(self.coding, values, self.float_network.inputs)
+        with self._named("data"):
+            spikes = encode_spikes(self.coding, values, self.float_network.inputs)
         direct = values if self.config.input.coding == "current" else None
         return Calibration(spikes=spikes, values=direct, labels=labels)
 
@@ -147,7 +164,10 @@ class Project:
             spikes = (random.random((count, steps, network.inputs)) < 0.1).astype(np.uint8)
             return Inputs(spikes=spikes, current=None, labels=None, values=None, shape=(network.inputs,))
         values, labels, shape = self._select(train=False, count=count)
-        coded: Encoded = encode(self.coding, values, network.layers[0])
+        with self._named("data"):
+            if not len(values):
+                raise InputError("no test inputs; accepted is at least one")
+            coded: Encoded = encode(self.coding, values, network.layers[0])
         kept = values if isinstance(values, np.ndarray) else None
         return Inputs(spikes=coded.spikes, current=coded.current, labels=labels, values=kept, shape=shape)
 
@@ -166,6 +186,9 @@ def propose(file: str, *, dt: float | None = None, reset: str | None = None) -> 
     if file.startswith(ZOO):
         name = file[len(ZOO) :]
         table = zoo.settings(name)
+        for option, given in (("--dt", dt), ("--reset", reset)):
+            if given is not None:
+                raise InputError(f"{option}: {given} was given; {file} comes with its own: leave the option out")
         return Config(
             name=name,
             network=NetworkConfig(file=file, dt=table["dt"], reset=table["reset"]),

@@ -73,5 +73,5 @@ class Session:
 
 @contextlib.contextmanager
 def session(as_json: bool, verbose: bool) -> Iterator[Session]:
-    """A command's session; numpy warnings of user data do not belong on the screen."""
+    """A command's session."""
     yield Session(as_json, verbose)

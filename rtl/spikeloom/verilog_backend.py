@@ -63,7 +63,15 @@ def main(source: str, target: str) -> None:
     design = ys.Design()
     ys.run_pass(f"read_rtlil {source}", design)
     # No initial values: reset alone must bring the design up, in simulation as in silicon.
-    for step in ("delete w:$verilog_initial_trigger", "setattr -unset init w:*", "proc", "opt_expr", "pmuxtree", "wreduce", "opt_clean -purge"):
+    for step in (
+        "delete w:$verilog_initial_trigger",
+        "setattr -unset init w:*",
+        "proc",
+        "opt_expr",
+        "pmuxtree",
+        "wreduce",
+        "opt_clean -purge",
+    ):
         ys.run_pass(step, design)
     even_operands(design)
     ys.run_pass("opt_clean -purge", design)

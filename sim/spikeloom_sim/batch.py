@@ -8,9 +8,11 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import platform as host
 import shutil
 import subprocess
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from spikeloom.errors import SpikeloomError
+from spikeloom.errors import InputError, SpikeloomError
 from spikeloom.items import address_bits, decode_events, encode_events
 from spikeloom.tools import cache_folder, find_tool, require_tool, tool_environment
 
@@ -113,18 +115,23 @@ class CompiledDesign:
         if waveform is not None or load_each is not None or self.manifest["stateful"]:
             processes = 1
         parts = [p for p in np.array_split(np.arange(batch), processes) if len(p)]
+        running = _Running()
         with ThreadPoolExecutor(len(parts)) as pool:
             jobs = [
                 pool.submit(
-                    self._run, spikes[p], load or [], None if load_each is None else [load_each[b] for b in p],
+                    self._run, running, spikes[p], load or [], None if load_each is None else [load_each[b] for b in p],
                     isolated, stall, seed + n, waveform, readout_ticks,
                 )
                 for n, p in enumerate(parts)
             ]  # fmt: skip
-            results = [job.result() for job in jobs]
+            try:
+                results = [job.result() for job in jobs]
+            except BaseException:  # a signal reaches this thread only
+                running.stop()
+                raise
         return _joined(results)
 
-    def _run(self, spikes, load, load_each, isolated, stall, seed, waveform, readout_ticks) -> BatchResult:
+    def _run(self, running, spikes, load, load_each, isolated, stall, seed, waveform, readout_ticks) -> BatchResult:
         words, counts = encode_events(spikes)
         chunks, start = [np.array([len(spikes)], np.uint32)], 0
         for b, count in enumerate(counts):
@@ -143,15 +150,16 @@ class CompiledDesign:
             process = subprocess.Popen(
                 command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
             )
-            try:
-                text, _ = process.communicate()
-            finally:
-                if process.poll() is None:
-                    process.kill()
-                    process.wait()
+            running.add(process)
+            text, _ = process.communicate()
             if process.returncode:
-                raise SpikeloomError(f"{self.manifest['name']}: the simulation failed: {text.decode().strip()}")
-            return self._parse(np.fromfile(target, np.uint32), len(spikes), spikes.shape[1], readout_ticks)
+                reason = text.decode(errors="replace").strip() or f"exit {process.returncode}"
+                raise SpikeloomError(f"{self.manifest['name']}: the simulation failed: {reason}")
+            words = np.fromfile(target, np.uint32)
+        try:
+            return self._parse(words, len(spikes), spikes.shape[1], readout_ticks)
+        except InputError as error:  # what is wrong is the design, not what the user gave
+            raise SpikeloomError(f"{self.manifest['name']}: events_out: {error}") from error
 
     def _parse(self, words: np.ndarray, batch: int, steps: int, readout_ticks: bool) -> BatchResult:
         manifest = self.manifest
@@ -175,11 +183,13 @@ class CompiledDesign:
             if manifest["decision"] == "value":
                 value = _signed(value, last_bits)
             decisions = np.stack([raw & ((1 << index_bits) - 1), value], axis=1)
-            if len(decisions) < batch:
-                raise SpikeloomError(f"{len(decisions)} decisions for {batch} inputs")
+            if len(decisions) != batch:
+                raise SpikeloomError(f"{manifest['name']}: {len(decisions)} decisions for {batch} inputs")
         if "readout" in payloads:
             raw = _wide(payloads["readout"])
             values = _signed(raw >> index_bits & ((1 << last_bits) - 1), last_bits)
+            if len(values) != batch * (steps if readout_ticks else 1) * outputs:
+                raise SpikeloomError(f"{manifest['name']}: {len(values)} read-out words for {batch} inputs")
             readouts = values.reshape(batch, steps if readout_ticks else 1, outputs)
         potentials = {}
         for layer in manifest["layers"]:
@@ -197,6 +207,27 @@ class CompiledDesign:
             cycles=cycles,
             dropped=int(words[-1]),
         )
+
+
+class _Running:
+    """The processes of one run, which end together."""
+
+    def __init__(self):
+        self._lock, self._processes, self._stopped = threading.Lock(), [], False
+
+    def add(self, process: subprocess.Popen) -> None:
+        """Take care of `process`; it ends at once when the run was stopped meanwhile."""
+        with self._lock:
+            self._processes.append(process)
+            if self._stopped:
+                process.kill()
+
+    def stop(self) -> None:
+        """End every process, now and later."""
+        with self._lock:
+            self._stopped = True
+            for process in self._processes:
+                process.kill()
 
 
 @dataclass(frozen=True)
@@ -278,7 +309,7 @@ def compile_design(
     for tool in ("verilator", "make", "g++"):
         require_tool(tool)
     rtl = folder / "rtl"
-    sources = sorted(rtl.glob("*.v"))
+    sources = sorted(path.resolve() for path in rtl.glob("*.v"))
     harness = files("spikeloom_sim").joinpath("harness.cpp").read_bytes()
     ports = _ports_header(manifest).encode()
     found = require_tool("verilator")
@@ -287,7 +318,7 @@ def compile_design(
         *(path.read_bytes() for path in sources),
         harness,
         ports,
-        str(found.version).encode(),
+        repr((found.version, host.machine(), OPTIMISE)).encode(),
         bytes([waveforms]),
     ):
         digest.update(hashlib.sha256(part).digest())

@@ -274,6 +274,8 @@ class _Cocotb(_Run):
 
     def run(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         tool = "iverilog" if self.options.engine == "icarus" else "verilator"
+        for needed in (tool, "libpython", *(("make", "g++") if tool == "verilator" else ())):
+            require_tool(needed)
         versions = {tool: str(require_tool(tool).version)}
         inputs = self.project.inputs(self.count())
         trace = self.trace(inputs)
@@ -389,6 +391,7 @@ def run_bench(
         If the simulator could not be built or run.
     """
     environment = tool_environment("iverilog" if engine == "icarus" else "verilator")
+    environment.pop("PYTEST_CURRENT_TEST", None)  # the runner would stop at the first bench that fails
     arguments = {
         "engine": engine, "top": top, "module": module, "sources": [str(path.resolve()) for path in sources],
         "work": str(work), "waves": waves, "plays": plays, "images": [str(p.resolve()) for p in data.glob("*.mem")],

@@ -20,6 +20,8 @@ from ..network.integer import IntegerLayer, IntegerNetwork, signed_bits
 __all__ = ["CorePlan", "LayerPlan", "pack_rows", "plan_core"]
 
 WORD_BITS = 32
+TAKEN = ("decision", "load")
+"""Parts of a core that stand beside its layers."""
 MAGIC = 0x4C_4B_50_53  # "SPKL" as four little-endian bytes
 
 
@@ -246,6 +248,9 @@ def plan_core(network: IntegerNetwork, core: CoreConfig, *, steps: int, direct: 
     InputError
         For a number of lanes outside 1 .. layer width, or an option that the network cannot have.
     """
+    for layer in network.layers:
+        if layer.name in TAKEN:
+            raise InputError(f"layer {layer.name!r}: the core has a part of that name; accepted is any other name")
     wanted: Sequence = core.lanes if isinstance(core.lanes, list) else [core.lanes] * len(network.layers)
     if len(wanted) != len(network.layers):
         names = ", ".join(layer.name for layer in network.layers)

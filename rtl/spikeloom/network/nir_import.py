@@ -391,11 +391,11 @@ class _Folder:
         self.layers.append(layer)
 
     def unique(self, name: str) -> str:
-        """`name` as an identifier that no other layer has."""
+        """`name` as an identifier that no other layer has, nor a part of a core that stands beside its layers."""
         text = re.sub(r"\W", "_", name, flags=re.ASCII)
         if not re.match("[A-Za-z]", text):
             text = "layer_" + text.lstrip("_")
-        used, number, unique = {layer.name for layer in self.layers}, 2, text
+        used, number, unique = {"decision", "load"} | {layer.name for layer in self.layers}, 2, text
         while unique in used:
             unique, number = f"{text}_{number}", number + 1
         return unique
