@@ -291,7 +291,7 @@ class CostModel:
             Spikes per step: of the input, then of each layer.
 
         The slowest layer sets the pace of a step, which is taken `steps` times; the layers in front of it and behind
-        it add what they need for the first and the last step. A step takes a layer max(in + 1, out + 2, 2) cycles
+        it add what they need for the first and the last step. A step takes a layer max(in, out, 1) + 1 cycles
         with a lane for every neuron. With fewer it takes max(in, 1) * groups, and longer when its spikes out, at the
         pace of the layer behind, outlast the last pass and the spike queue. Fluctuations around the averages are left
         out: an input whose activity jumps from step to step takes longer.
@@ -315,7 +315,7 @@ class CostModel:
             every = held if self.core.readout == "tick" else 0
             sending = after * following[index]
             if groups == 1:
-                paces.append(max(before + 1 + every, sending + 2))
+                paces.append(max(before + every, sending, 1) + 1)
             else:
                 queued = (_spike_queue(self.core, self.lanes[index]) + 1) * max(1, after / groups) * following[index]
                 paces.append(max(before, 1) * groups + max(every, sending - groups - queued, 0))
