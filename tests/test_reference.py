@@ -298,6 +298,16 @@ def test_refused_sums():
     assert simulate(narrower, np.full((1, 1, 1), 1 << 22)).counts.tolist() == [[1]]
 
 
+@pytest.mark.parametrize("largest", [1 << 24, (1 << 31) - 1])
+def test_sums_beyond_single_precision_are_exact(largest):
+    """The smallest sums that a narrower floating-point type would round."""
+    for extra in (-1, 1, 3):
+        specs = chain(None, r=None, reset="none", weights=((largest, extra),), potential_bits=40, weight_bits=32)
+        trace = agree(specs, [[[1, 1], [0, 1], [1, 0]]], "clear", None)
+        assert trace.readout is not None
+        assert trace.readout[0, :, 0].tolist() == [largest + extra, largest + 2 * extra, 2 * (largest + extra)]
+
+
 def test_refused_decisions():
     trace = simulate(network_of(chain()), np.zeros((1, 1, 1), int))
     with pytest.raises(InputError) as caught:
