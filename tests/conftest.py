@@ -1,7 +1,7 @@
 """Fixtures that every test may use: where test data lies, and whether a tool is there.
 
 What is missing skips a test with a reason that names the variable or the tool. In CI (`CI` is set) a missing tool
-fails the test instead, so that nothing is silently left unproven there.
+fails the run before it begins, so that nothing is silently left unproven there.
 """
 
 import os
@@ -9,12 +9,37 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from spikeloom import tools
 from spikeloom.errors import ToolMissing
 
 TRAINING = ("torch", "snntorch")
 """Not in the development extra: a test that trains is skipped in CI, too."""
+
+SYNTH_MODULES = ("test_flow", "test_fpga", "test_power", "test_timing", "test_yosys")
+"""Modules in which every test runs Yosys or OpenSTA."""
+
+# A loaded machine is no bug: no deadlines and no complaints about slow draws. CI tries the same examples every time.
+settings.register_profile(
+    "spikeloom", deadline=None, derandomize="CI" in os.environ, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("spikeloom")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """In CI, refuse to begin where a tool is missing that tests would be skipped for."""
+    if os.environ.get("CI") and not hasattr(session.config, "workerinput"):
+        missing = [tool.name for tool in tools.TOOLS if tool.name not in TRAINING and tool.find() is None]
+        if missing:
+            raise pytest.UsageError(f"CI is set, and these tools are missing: {', '.join(missing)}; run `make setup`")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of whole modules."""
+    for item in items:
+        if item.path.stem in SYNTH_MODULES:
+            item.add_marker(pytest.mark.synth)
 
 
 def _folder(variable: str) -> Path:
@@ -53,8 +78,6 @@ def need_tool() -> Callable[[str], tools.Found]:
         try:
             return tools.require_tool(name)
         except ToolMissing as missing:
-            if os.environ.get("CI") and name not in TRAINING:
-                pytest.fail(str(missing))
             pytest.skip(str(missing))
 
     return need
