@@ -99,7 +99,7 @@ def sample(tmp_path_factory) -> Path:
         "input_events": spikes.sum(axis=(1, 2), dtype=np.int64),
         "sop": sop,
         "layer_spikes": np.stack([fired.sum(axis=(1, 2), dtype=np.int64) for fired in trace.spikes], axis=1),
-        "example_index": np.array(0),
+        "example_index": np.array([0]),
         "example_values": values[0],
         "example_shape": np.array(SHAPE),
         "example_input": spikes[0],
@@ -292,6 +292,32 @@ def test_every_figure_says_its_conditions(intact):
     for name in ("fig-input", "fig-spikes", "fig-membrane", "fig-confusion", "fig-cycles"):
         assert "Verilator 5.48" in page.text[name], name
         assert "workload random inputs" in page.text[name], name
+
+
+def test_nets_that_mapping_made_are_no_source_terms(build):
+    with edited(build / "synth" / "synthesis.json") as synthesis:
+        path = synthesis["timing"]["registers"]["critical_path"]
+        path["start"] = "fc1.$signal$7"
+        for stage, term in zip(path["stages"][1:], ["fc1._03988_[2]", "fc1.busy", "_12_"], strict=False):
+            stage["term"] = term
+    figure = page_of(build).text["fig-timing"]
+    assert "From fc1 (a register without a name) to" in figure
+    assert "fc1.busy" in figure
+    for name in ("$signal", "_03988_", "_12_"):
+        assert name not in figure
+
+
+def test_energy_table_has_memories_in_their_own_column(intact):
+    power = json.loads(SYNTHESIS.read_text())["power"]
+    (table,) = re.findall(r"<h3>Energy of an inference</h3>.*?</table>", intact, re.S)
+    rows = [re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", row) for row in re.findall(r"<tr>.*?</tr>", table, re.S)]
+    assert rows[0][-2:] == ["cells", "memories, assumed"]
+    last = {row[0]: row[-2:] for row in rows[1:]}
+    energy = power["energy_per_inference_j"]
+    assert last["total"] == [f"{energy['logic'] * 1e9:.4g} nJ", f"{energy['memory_assumed'] * 1e9:.3g} nJ"]
+    assert last["fc1"][1] != "-"
+    assert last["fc1.queue"][1] == "-"
+    assert len(rows) == len(power["by_block"]) + 2
 
 
 def test_mismatches_are_not_hidden(build):
@@ -580,7 +606,8 @@ def test_fixture_has_the_shape_of_a_real_synthesis(build, need_tool):
     for tool in ("yosys", "osu018", "sta", "g++"):
         need_tool(tool)
     shutil.rmtree(build / "synth")
-    written = synthesise(build, SynthOptions(fpga=("xc7",)))
+    synthesise(build, SynthOptions(fpga=("xc7",)))
+    written = json.loads((build / "synth" / "synthesis.json").read_text())
     assert keys_of(written) == keys_of(json.loads(SYNTHESIS.read_text()))
     page = page_of(build)
     assert set(FIGURES) <= set(page.svgs)

@@ -79,7 +79,7 @@ def _input(build: Build) -> _Plan | None:
     values = np.asarray(spikes.sum(axis=0) if given is None else given, np.float64).ravel()
     if int(np.prod(shape)) != len(values):
         shape = (len(values),)
-    index = int(arrays["example_index"]) if "example_index" in arrays else 0
+    index = int(arrays["example_index"].ravel()[0]) if "example_index" in arrays else 0
     label = int(arrays["labels"][index]) if index < len(arrays.get("labels", ())) else -1
     what = "values" if given is not None else "spikes per address"
     title = f"input {index}" + (f", label {label}" if label >= 0 else "")
@@ -169,7 +169,7 @@ def _confusion(build: Build) -> _Plan | None:
     right = int(np.trace(matrix))
     off = matrix - np.diag(np.diag(matrix))
     worst = np.unravel_index(int(off.argmax()), off.shape)
-    most = f" Most often confused: {worst[0]} taken for {worst[1]}, {off[worst]} times." if off.any() else ""
+    most = f" Most often confused: {worst[0]} taken for {worst[1]} ({off[worst]})." if off.any() else ""
     return _Plan(
         plot=confusion,
         arguments=(matrix,),
@@ -304,18 +304,24 @@ def _energy(build: Build) -> _Plan | None:
     )
 
 
+def _end(name: str) -> str:
+    """An end of a path; a register that the source gives no name is one of its block."""
+    block = UNNAMED.split(name)[0] if UNNAMED.search(name) else ""
+    return f"{block} (a register without a name)" if block else name
+
+
 def _stages(timing: dict[str, Any]) -> list[Stage]:
     """The critical path as stages in terms of the source."""
     path = timing["critical_path"]
     stages, before = [], 0.0
     for n, stage in enumerate(path["stages"][:-1]):
         term = stage["term"] or ""
-        term = path["start"] if n == 0 else "" if UNNAMED.search(term) else term
+        term = _end(path["start"]) if n == 0 else "" if UNNAMED.search(term) else term
         kind = "launch" if n == 0 else "buffer" if BUFFER.search(stage["cell"]) else "cell"
         stages.append(Stage(start=before, end=stage["arrival_ns"], cell=stage["cell"], term=term, kind=kind))
         before = stage["arrival_ns"]
     end = path["arrival_ns"] + path["setup_ns"]
-    stages.append(Stage(start=before, end=end, cell="set-up", term=path["end"], kind="setup"))
+    stages.append(Stage(start=before, end=end, cell="set-up", term=_end(path["end"]), kind="setup"))
     return stages
 
 
@@ -325,7 +331,7 @@ def _timing(build: Build, kind: str) -> _Plan | None:
         return None
     path, stages = timing["critical_path"], _stages(timing)
     period = path["arrival_ns"] + path["setup_ns"]
-    what = f"From {path['start']} to {path['end']}: {period:.3f} ns, {len(stages) - 2} cells between them"
+    what = f"From {_end(path['start'])} to {_end(path['end'])}: {period:.3f} ns, {len(stages) - 2} cells between them"
     return _Plan(
         plot=timing_path,
         arguments=(stages,),

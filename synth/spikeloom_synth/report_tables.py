@@ -147,10 +147,10 @@ def _energy_table(build: Build) -> Table | None:
         owner = name.rpartition(".")[0]
         owner = owner if owner in blocks else name
         owned[owner] = owned.get(owner, 0.0) + sum(parts)
-    rows = [
-        [name, *(si(value, "J", 3) for value in parts), si(sum(parts), "J"), si(owned.pop(name, 0.0), "J", 3)]
-        for name, parts in blocks.items()
-    ]
+    rows = []
+    for name, parts in blocks.items():
+        own = si(owned.pop(name), "J", 3) if name in owned else "-"
+        rows.append([name, *(si(value, "J", 3) for value in parts), si(sum(parts), "J"), own])
     rows += [[name, "-", "-", "-", "-", "-", si(value, "J", 3)] for name, value in owned.items()]
     totals = [sum(column) for column in zip(*blocks.values(), strict=True)]
     memory = sum(sum(parts) for parts in memories.values())
