@@ -64,6 +64,14 @@ def test_leak_and_its_range(leak):
         assert leak.range(low, high) == (min(values), max(values))
 
 
+@pytest.mark.parametrize("leak", LEAKS, ids=Leak.describe)
+@pytest.mark.parametrize("bits", [2, 3, 6])
+def test_no_leak_leaves_the_width_of_the_potential(leak, bits):
+    """So a core is wide enough for leaks that are loaded later, whatever they are."""
+    low, high = leak.range(-(1 << bits - 1), (1 << bits - 1) - 1)
+    assert -(1 << bits - 1) <= low <= high < 1 << bits - 1
+
+
 def test_leak_takes_the_lowest_potential_to_zero():
     for bits in (8, 16, 32):
         low = -(1 << bits - 1)

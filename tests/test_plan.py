@@ -58,10 +58,13 @@ def test_rows_of_weights_and_biases(lanes):
 
 
 def test_widths_of_lanes():
-    network = example()
+    weights = [[0, 0, 0], [7, 7, 7], [0, 1, 0], [-1, 0, 0], [0, 0, 0], [0, -8, -8], [0, 0, 0]]
+    network = example(weights=weights, bias=[0, 0, -60, 0, 0, 0, 90])
     need = network.layers[0].accumulator_bits()
+    assert need.tolist() == [6, 7, 8, 7, 6, 7, 8]
     for lanes in (1, 2, 3, 7):
         assert plan_of(network, lanes=lanes).layers[0].lane_bits == tuple(max(need[n::lanes]) for n in range(lanes))
+    assert plan_of(network, lanes=3).layers[0].lane_bits == (8, 7, 8)
     # Which neuron is the widest is not known before the weights are.
     assert plan_of(network, lanes=3, weights="loaded").layers[0].lane_bits == (max(need),) * 3
 

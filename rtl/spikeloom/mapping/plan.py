@@ -96,8 +96,6 @@ class LayerPlan:
         if self.bias_loaded:
             low = low - np.minimum(layer.bias, 0) - (1 << (self.bias_bits - 1))
             high = high - np.maximum(layer.bias, 0) + (1 << (self.bias_bits - 1)) - 1
-        if self.parameters == "loaded" and layer.leak.kind == "shift":
-            low, high = low - 2, high + 2  # whichever shifts come later
         return np.array([signed_bits(a, b) for a, b in zip(low, high, strict=True)], dtype=np.int64)
 
     @cached_property
