@@ -331,7 +331,7 @@ def demo(
             ui.note(f"\n$ spikeloom {' '.join([*words, *where])}")
             try:
                 with contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
-                    code = app([*words, *where], standalone_mode=False)
+                    code = app([*words, *where], prog_name="spikeloom", standalone_mode=False)
                 if code == INTERRUPTED:
                     raise KeyboardInterrupt
             except ToolMissing as error:
@@ -366,7 +366,7 @@ def main() -> NoReturn:
     code: Any = 0
     try:
         _register()
-        code = app(standalone_mode=False)
+        code = app(prog_name="spikeloom", standalone_mode=False)
         sys.stdout.flush()
     except KeyboardInterrupt:
         code = INTERRUPTED
@@ -390,8 +390,11 @@ def main() -> NoReturn:
         if not hasattr(error, "format_message"):  # click's own: a wrong option or argument
             raise
         context = getattr(error, "ctx", None)
-        usage = f"\n{context.get_usage()}" if context is not None else ""
-        print(f"error: {error.format_message()}{usage}", file=sys.stderr)  # type: ignore[attr-defined]
+        if type(error).__name__ == "NoArgsIsHelpError" and context is not None:
+            print(context.get_help(), file=sys.stderr)
+        else:
+            usage = f"\n{context.get_usage()}" if context is not None else ""
+            print(f"error: {error.format_message()}{usage}", file=sys.stderr)  # type: ignore[attr-defined]
         code = 2
     if code in (INTERRUPTED, 128 + signal.SIGTERM, 128 + signal.SIGHUP):
         print("stopped: nothing half-written was left", file=sys.stderr)

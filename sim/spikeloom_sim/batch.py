@@ -352,8 +352,9 @@ def _compile(place: Path, sources: list[Path], top: str, harness: bytes, ports: 
             "-CFLAGS", f"-I{work}", *OPTIMISE, *(["--trace-fst"] if waveforms else []),
             str(work / "harness.cpp"), *map(str, sources),
         ]  # fmt: skip
+        environment = tool_environment("verilator") | {"TMPDIR": str(work)}  # a compiler that is killed cleans nothing
         process = subprocess.Popen(
-            command, cwd=work, env=tool_environment("verilator"), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            command, cwd=work, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True, start_new_session=True,
         )  # fmt: skip
         try:

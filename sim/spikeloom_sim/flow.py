@@ -391,6 +391,7 @@ def run_bench(
         If the simulator could not be built or run.
     """
     environment = tool_environment("iverilog" if engine == "icarus" else "verilator")
+    environment["TMPDIR"] = str(work)  # a compiler that is killed cleans nothing
     environment.pop("PYTEST_CURRENT_TEST", None)  # the runner would stop at the first bench that fails
     arguments = {
         "engine": engine, "top": top, "module": module, "sources": [str(path.resolve()) for path in sources],

@@ -168,6 +168,8 @@ def load_npz(path: Path | str) -> Dataset:
     if ("train_x" in arrays) != ("train_y" in arrays):
         raise InputError(f"{path}: one of train_x and train_y alone; accepted are both or none")
     test_x, test_y, shape = _check_arrays(path, arrays["x"], arrays["y"], "")
+    if not len(test_x):
+        raise InputError(f"{path}: x holds no sample; accepted is at least one")
     train_x, train_y = test_x[:0], test_y[:0]
     if "train_x" in arrays:
         train_x, train_y, train_shape = _check_arrays(path, arrays["train_x"], arrays["train_y"], "train_")
@@ -193,7 +195,7 @@ def _check_arrays(
         )
     if x.size and not ((x >= 0) & (x <= 1)).all():
         raise InputError(f"{path}: {half}x from {x.min()} to {x.max()}; accepted is 0 to 1")
-    return x.reshape(len(x), -1).astype(np.float32), y.astype(np.int64), x.shape[1:]
+    return x.reshape(len(x), math.prod(x.shape[1:])).astype(np.float32), y.astype(np.int64), x.shape[1:]
 
 
 def load_dataset(name: str, path: Path | str | None = None, *, train: bool = True) -> "Dataset | NMnist":
