@@ -542,3 +542,35 @@ def test_a_blocked_reader_stops_the_core_and_loses_nothing(stream, lanes):
         rows = np.array([[int(v) for v in item.values] for item in taken[f"probe_{entry.name}"]])
         shown = rows.reshape(24, entry.groups * entry.lanes)[:, : entry.layer.neurons]
         np.testing.assert_array_equal(shown, potentials.reshape(24, -1))
+
+
+@pytest.mark.parametrize("lanes", ["full", 2, 1])
+def test_loading_parameters_clears_kept_potentials(lanes):
+    """Parameters that change between the inputs of a network that keeps its state: a new start, on any lanes."""
+    rng = np.random.Generator(np.random.Philox(8))
+
+    def network(sign: int, shift: int) -> IntegerNetwork:
+        layers = [
+            IntegerLayer(
+                name=f"fc{n}",
+                weights=sign * weights,
+                weight_bits=4,
+                potential_bits=6,
+                bias=bias,
+                leak=Leak(kind="shift", shifts=(shift,)),
+                reset="subtract",
+                threshold=7,
+            )
+            for n, (weights, bias) in enumerate(arrays)
+        ]
+        return IntegerNetwork(name="kept", layers=tuple(layers), state="keep")
+
+    arrays = [(rng.integers(-7, 8, (n, i)), rng.integers(-4, 5, n)) for i, n in ((9, 6), (6, 5))]
+    before, after = network(1, 1), network(-1, 3)
+    plan = plan_core(before, CoreConfig(lanes=lanes, weights="loaded", parameters="loaded"), steps=6)
+    spikes = (rng.random((4, 6, 9)) < 0.4).astype(np.uint8)
+    run = run_core(plan, spikes, images={0: image_words(plan), 2: image_words(plan, after)})
+    expected = [simulate(before, spikes[:2]).spikes[-1], simulate(after, spikes[2:]).spikes[-1]]
+    np.testing.assert_array_equal(run.spikes, np.concatenate(expected))
+    assert run.spikes[:2].any()
+    assert run.spikes[2:].any()

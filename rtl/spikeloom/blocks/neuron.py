@@ -52,7 +52,9 @@ def saturate(value: Value, bits: int) -> Value:
     sign, head = value[-1], value[bits - 1 : -1]
     # In range exactly when the bits above the result all equal the sign.
     over, under = ~sign & head.any(), sign & ~head.all()
-    return Cat((value[: bits - 1] | over.replicate(bits - 1)) & ~under.replicate(bits - 1), sign).as_signed()
+    # Multiplexers instead of masks: replicating an expression would elaborate it once per bit.
+    low = Mux(under, 0, Mux(over, (1 << (bits - 1)) - 1, value[: bits - 1]))
+    return Cat(low[: bits - 1], sign).as_signed()
 
 
 def fires(value: Value, threshold: Parameter) -> Value:
@@ -95,12 +97,10 @@ def add_small(wide: Value, small: Value, carry: Value | int, *, bits: int) -> Va
     total = _add(Cat(wide[:low], Const(0, 1)), Cat(small[:low], Const(0, 1)), carry, low + 1)
     out, sign, head = total[low], small[-1], wide[low:]
     up, down = out & ~sign, ~out & sign
-    # Both chains start from registers; the late carry only chooses between them.
-    toggles, ones, zeros = [up | down], Const(1, 1), Const(1, 1)
-    for bit in head[:-1]:
-        ones, zeros = ones & bit, zeros & ~bit
-        toggles.append((up & ones) | (down & zeros))
-    return Cat(total[:low], head ^ Cat(*toggles))
+    # Bit i turns over when all bits below it are 1 (up) or 0 (down). Both chains start from registers; the late carry
+    # only chooses between them.
+    turns = Mux(up, head ^ (head + 1), 0) | Mux(down, head ^ (head - 1), 0)
+    return Cat(total[:low], (head ^ turns)[: len(head)])
 
 
 def _add(a: Value, b: Value, carry: Value | int, bits: int) -> Value:

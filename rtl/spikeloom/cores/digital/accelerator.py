@@ -31,7 +31,8 @@ class Accelerator(wiring.Component):
     readout : Out(stream {index, value, last}), read-outs only
     probe_<layer> : Out(stream {row, values}), where probed
     load : In(stream of 32-bit words), where anything is loaded
-        Taken only while no input is under way; while an image is under way no event is taken.
+        Taken only while no input is under way; while an image is under way no event is taken. Loading parameters
+        clears the potentials, also of a network that keeps them between inputs.
     load_refused, load_complete : Out(1)
     dropped : Out(16), saturating
     """

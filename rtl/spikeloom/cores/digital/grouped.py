@@ -101,6 +101,9 @@ class GroupedEngine(LayerEngine):
                 m.d.sync += first.eq(current.tick)
                 with m.If(current.tick):
                     m.d.sync += fresh.eq(current.last & int(plan.clears))
+        if plan.registers:  # potentials under other parameters mean nothing: loading them clears, as reset does
+            with m.If(self.load_registers.en):
+                m.d.sync += fresh.eq(1)
         if groups & (groups - 1) == 0:
             m.d.comb += weights.r_addr.eq(Cat(group[: (groups - 1).bit_length()], current.address))
         else:  # counts along instead of multiplying

@@ -78,6 +78,10 @@ class ParallelEngine(LayerEngine):
                 last.eq(item.p.last),
             ]
 
+        if plan.registers:  # potentials under other parameters mean nothing: loading them clears, as reset does
+            with m.If(self.load_registers.en):
+                m.d.sync += [tick.eq(1), clear.eq(1), last.eq(1)]
+
         now = Signal()  # the tick happens in this cycle
         m.d.comb += now.eq(tick & done)
         lanes = [
@@ -130,8 +134,11 @@ class ParallelEngine(LayerEngine):
             m.d.comb += v.eq(Mux(fire, 0, u) if layer.reset == "zero" else u)
             # Below the threshold nothing saturates above, so only the lower clamp is left. No multiplexer is needed:
             # a tick either keeps a bit, or clears it, or sets a head bit.
-            zeroed = tick & (fire | clear)
-            under = tick & _underflows(acc, layer.potential_bits)
+            zeroed, under = Signal(name=f"zeroed{n}"), Signal(name=f"under{n}")
+            m.d.comb += [
+                zeroed.eq(tick & (fire | clear)),
+                under.eq(tick & _underflows(acc, layer.potential_bits)),
+            ]
             low = layer.potential_bits - 1
             m.d.comb += base.eq(
                 Cat(
