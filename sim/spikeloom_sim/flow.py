@@ -278,15 +278,19 @@ class _Cocotb(_Run):
             require_tool(needed)
         versions = {tool: str(require_tool(tool).version)}
         inputs = self.project.inputs(self.count())
-        trace = self.trace(inputs)
         self.progress("cocotb", 0.0)
         # One input at a time, so that each has its own latency; then all of them back to back.
         parts = [_slice(inputs, b, b + 1) for b in range(len(inputs.spikes))]
+        traces = [self.trace(part) for part in parts]  # from reset, also where potentials are kept between inputs
+        spikes = tuple(np.concatenate(layer) for layer in zip(*(trace.spikes for trace in traces), strict=True))
+        trace = dataclasses.replace(traces[0], spikes=spikes, potentials=None)
         reports = self._play([*parts, inputs])
         wrong = sum(report is None for report in reports)
         latency = [-1 if report is None else report["cycles"] for report in reports[:-1]]
         decisive = self.plan.decision != "none"
-        decisions = trace.decision(self.plan.decision) if decisive else np.full(len(latency), -1)  # type: ignore[arg-type]
+        decisions = np.full(len(latency), -1)
+        if decisive:
+            decisions = np.concatenate([each.decision(self.plan.decision) for each in traces])  # type: ignore[arg-type]
         model = np.full(len(latency), -1)
         if self.options.stall == 0 and not wrong:
             model = self.model_latency(inputs, trace)
