@@ -22,7 +22,7 @@ def one(name: str) -> dict:
         lanes = "full" if name == "large_full" else 64
         network = random_network([784, 1024, 1024, 10], weight_bits=8, potential_bits=12)
         core = CoreConfig(lanes=lanes if lanes == "full" else [64, 64, 10])
-        project = fixed_project(network, steps=25, core=core, name="large")
+        project = fixed_project(network, steps=25, core=core, name="large_core")
     with scratch() as place:
         elaborate(project, Path(place, name), inputs=silent_inputs(project))
     kilobytes = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))

@@ -16,7 +16,7 @@ from spikeloom.cores.digital import Accelerator, accelerator
 from spikeloom.cores.digital.grouped import GroupedEngine
 from spikeloom.mapping.image import image_words
 from spikeloom.mapping.plan import plan_core
-from spikeloom.network.integer import IntegerNetwork
+from spikeloom.network.integer import IntegerLayer, IntegerNetwork, Leak
 from spikeloom.network.reference import Trace, simulate
 from spikeloom_sim.streams import stream_get, stream_put, watchdog
 

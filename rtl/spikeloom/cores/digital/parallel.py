@@ -127,11 +127,12 @@ class ParallelEngine(LayerEngine):
         v = Signal(signed(layer.potential_bits), name=f"v{n}")
         if self._fires:
             m.d.comb += fire.eq(fires(acc, p.threshold))
-        u = saturate(acc, layer.potential_bits)
         # What the adder starts from: the accumulator, in a tick the potential after reset (0 where it is cleared).
         base = Signal(signed(bits), name=f"base{n}")
         if layer.reset.endswith("zero"):
-            m.d.comb += v.eq(Mux(fire, 0, u) if layer.reset == "zero" else u)
+            if self._probed or not self._fires:  # else nobody reads v
+                u = saturate(acc, layer.potential_bits)
+                m.d.comb += v.eq(Mux(fire, 0, u) if layer.reset == "zero" else u)
             # Below the threshold nothing saturates above, so only the lower clamp is left. No multiplexer is needed:
             # a tick either keeps a bit, or clears it, or sets a head bit.
             zeroed, under = Signal(name=f"zeroed{n}"), Signal(name=f"under{n}")
@@ -147,6 +148,7 @@ class ParallelEngine(LayerEngine):
                 )
             )
         else:
+            u = saturate(acc, layer.potential_bits)
             m.d.comb += v.eq(Mux(fire, u - p.subtracts, u) if layer.reset == "subtract" else u)
             m.d.comb += base.eq(Mux(tick, v & ~clear.replicate(len(v)).as_signed(), acc))
         start = base[: layer.potential_bits].as_signed()  # as a tick sees it
