@@ -568,7 +568,7 @@ def test_loading_parameters_clears_kept_potentials(lanes):
     arrays = [(rng.integers(-7, 8, (n, i)), rng.integers(-4, 5, n)) for i, n in ((9, 6), (6, 5))]
     before, after = network(1, 1), network(-1, 3)
     plan = plan_core(before, CoreConfig(lanes=lanes, weights="loaded", parameters="loaded"), steps=6)
-    spikes = (rng.random((4, 6, 9)) < 0.4).astype(np.uint8)
+    spikes = (rng.random((4, 6, 9)) < 0.7).astype(np.uint8)
     run = run_core(plan, spikes, images={0: image_words(plan), 2: image_words(plan, after)})
     expected = [simulate(before, spikes[:2]).spikes[-1], simulate(after, spikes[2:]).spikes[-1]]
     np.testing.assert_array_equal(run.spikes, np.concatenate(expected))

@@ -86,28 +86,14 @@ def leaked(v: Value, kind: str, fraction_bits: int, p: NeuronParameters) -> Valu
 
 
 def add_small(wide: Value, small: Value, carry: Value | int, *, bits: int) -> Value:
-    """wide + small + carry, truncated to `bits`, with a full adder only over the bits of `small`.
+    """wide + small + carry, truncated to `bits`, as one adder.
 
-    Above them the sum is `wide`, one more or one less: an incrementer, about two thirds of an adder's area. `wide`
-    is signed with `bits` bits, `small` signed; the caller proves that the sum fits.
+    The carry enters as a bit below the operands, so no second adder is made. The smaller operand comes first: FPGA
+    carry chains feed the first one in beside the sum, and the sign that fills it up is the same for all upper bits.
     """
-    low = len(small) - 1
-    if low >= bits - 2:
-        return _add(wide, small, carry, bits)
-    total = _add(Cat(wide[:low], Const(0, 1)), Cat(small[:low], Const(0, 1)), carry, low + 1)
-    out, sign, head = total[low], small[-1], wide[low:]
-    up, down = out & ~sign, ~out & sign
-    # Bit i turns over when all bits below it are 1 (up) or 0 (down). Both chains start from registers; the late carry
-    # only chooses between them.
-    turns = Mux(up, head ^ (head + 1), 0) | Mux(down, head ^ (head - 1), 0)
-    return Cat(total[:low], (head ^ turns)[: len(head)])
-
-
-def _add(a: Value, b: Value, carry: Value | int, bits: int) -> Value:
-    """a + b + carry as one adder: the carry enters as a bit below the operands, so no second adder is made."""
     if isinstance(carry, int) and carry == 0:
-        return (a + b)[:bits]
-    return (Cat(Const(1, 1), _fit(a, bits)) + Cat(carry, _fit(b, bits)))[1 : bits + 1]
+        return (_fit(small, bits) + _fit(wide, bits))[:bits]
+    return (Cat(carry, _fit(small, bits)) + Cat(Const(1, 1), _fit(wide, bits)))[1 : bits + 1]
 
 
 def _fit(value: Value, bits: int) -> Value:
