@@ -326,7 +326,6 @@ def demo(
             ["elaborate", str(path)],
             ["simulate", str(path), "--potentials", *counted],
             ["synth", str(path), "--skip-missing"],
-            ["report", str(path)],
         ):
             ui.note(f"\n$ spikeloom {' '.join([*words, *where])}")
             try:
@@ -342,7 +341,10 @@ def demo(
                     raise
                 ui.note(f"error: {error}")
                 worst = max(worst, error.exit_code)
-        report = folder / "report.html"
+        from spikeloom_synth.report import write_report
+
+        parts = {"simulate": "simulation", "synth": "synthesis"}
+        report = write_report(folder, skipped={parts[name]: reason for name, reason in skipped.items()})
         ui.done({"report": str(report), "skipped": skipped}, f"\nreport: {report.resolve()}")
         if worst:
             raise typer.Exit(worst)

@@ -159,7 +159,7 @@ class SynthConfig:
     ] = 100.0
     memory_access_ns: Annotated[
         float, _doc("access time assumed for memories without a Liberty model in nanoseconds, at least 0", ge=0)
-    ] = 1.0
+    ] = 3.1
     fpga: Annotated[
         list[Literal["ice40", "ecp5", "xc7"]], _doc("FPGA families whose resources are counted: ice40, ecp5, xc7")
     ] = dataclasses.field(default_factory=lambda: ["ice40", "ecp5", "xc7"])

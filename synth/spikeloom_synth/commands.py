@@ -67,23 +67,25 @@ def _rows(result: dict[str, Any]) -> list[list[Any]]:
     if memories := result.get("memories"):
         rows.append(["memories", f"{memories['bits']} bits"])
     if timing := result.get("timing"):
-        path = timing["registers"]["critical_path"]
-        rows.append(["clock, register to register", f"{timing['registers']['fmax_mhz']:.0f} MHz"])
-        rows.append(["critical path", f"{path['start']} -> {path['end']}"])
+        registers = timing["registers"]
+        if registers["fmax_mhz"] is not None:
+            path = registers["critical_path"]
+            rows.append(["clock, register to register", f"{registers['fmax_mhz']:.0f} MHz"])
+            rows.append(["critical path", f"{path['start']} -> {path['end']}"])
+        if (memories := timing.get("memories")) and memories["fmax_mhz"] is not None:
+            rows.append(["clock with memories (access assumed)", f"{memories['fmax_mhz']:.0f} MHz"])
     if power := result.get("power"):
-        rows += [[name, value] for name, value in _energies(power)]
+        for key, text, unit, scale in (
+            ("energy_per_inference_j", "energy per inference", "nJ", 1e9),
+            ("energy_per_sop_j", "energy per synaptic operation", "pJ", 1e12),
+        ):
+            if parts := power.get(key):
+                logic, memory = parts["logic"] * scale, parts["memory_assumed"] * scale
+                rows.append([text, f"{logic:.3g} {unit} logic + {memory:.3g} {unit} memories (assumed)"])
     for family, counts in (result.get("fpga") or {}).items():
-        if isinstance(counts, dict) and "lut" in counts:
-            rows.append([f"FPGA {family}", f"{counts['lut']} LUT, {counts['ff']} FF, {counts['bram']} block RAM"])
+        blocks = sum(counts["block_rams"].values())
+        rows.append([f"FPGA {family}", f"{counts['luts']} LUT, {counts['flip_flops']} FF, {blocks} block RAM"])
     return rows
-
-
-def _energies(power: dict[str, Any]) -> list[tuple[str, str]]:
-    found = []
-    for key, text in (("energy_per_inference_nj", "energy per inference"), ("energy_per_sop_pj", "energy per SOP")):
-        if power.get(key) is not None:
-            found.append((text, f"{power[key]:.3g} {key.rsplit('_', 1)[1]}"))
-    return found
 
 
 def report(

@@ -50,7 +50,8 @@ class DecisionUnit(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        accept, told = Signal(), Signal()
+        accept = Signal()
+        told = Signal()
         item = self.i.p
         nothing = -1 if self._kind == "first" else 0
         best = Signal(self.decision.payload.shape(), init={"index": 0, "value": nothing & ((1 << self._bits) - 1)})
@@ -77,7 +78,8 @@ class DecisionUnit(wiring.Component):
         return m
 
     def _first(self, m, best, spike, tick, item, accept, answer) -> None:
-        seen, step = Signal(), Signal(self._bits)
+        seen = Signal()
+        step = Signal(self._bits)
         m.d.comb += [accept.eq(1), answer.eq(1)]
         with m.If(spike & ~seen):
             m.d.sync += [seen.eq(1), best.index.eq(item.address), best.value.eq(step)]
@@ -92,8 +94,10 @@ class DecisionUnit(wiring.Component):
         )
         # A neuron fires once in a step, so its next spike comes at least two cycles later, after the tick: the
         # write below has then happened and needs no forwarding.
-        updating, address = Signal(), Signal(len(item.address), reset_less=True)
-        clearing, sweep = Signal(init=1), Signal(range(max(2, self._neurons)))
+        updating = Signal()
+        address = Signal(len(item.address), reset_less=True)
+        clearing = Signal(init=1)
+        sweep = Signal(range(max(2, self._neurons)))
         count = Signal(self._bits)
         m.d.comb += [
             accept.eq(~clearing),
@@ -144,7 +148,8 @@ class ValueDecision(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        best, ready = Signal(self.decision.payload.shape()), Signal()
+        best = Signal(self.decision.payload.shape())
+        ready = Signal()
         m.d.comb += [
             self.o.payload.eq(self.i.payload),
             self.o.valid.eq(self.i.valid & ~ready),

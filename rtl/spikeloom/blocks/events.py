@@ -45,9 +45,11 @@ class EventQueue(wiring.Component):
         m, depth = Module(), self._depth
         # Entries are data only: which of them count is kept by `level`, so they need no reset.
         entries = Array(Signal(self._shape, name=f"entry{n}", reset_less=True) for n in range(depth))
-        read, write = Signal(range(depth)), Signal(range(depth))
+        read = Signal(range(depth))
+        write = Signal(range(depth))
         level = Signal(range(depth + 1))
-        push, pop = Signal(), Signal()
+        push = Signal()
+        pop = Signal()
         m.d.comb += [
             self.i.ready.eq(level != depth),
             self.o.valid.eq(level != 0),

@@ -49,12 +49,15 @@ class LoadPort(wiring.Component):
         m = Module()
         words = [-(-bits // WORD_BITS) for _, bits in self._regions]
         left = Signal(WORD_BITS)  # words of the image still to come
-        region, row = Signal(range(max(2, len(words)))), Signal(24)
-        rows_left, word = Signal(24), Signal(range(max(2, max(words))))
+        region = Signal(range(max(2, len(words))))
+        row = Signal(24)
+        rows_left = Signal(24)
+        word = Signal(range(max(2, max(words))))
         # Words enter at the top and move down, so a row of k words ends in the highest k words.
         buffer = Signal(WORD_BITS * max(words))
         full = Cat(buffer[WORD_BITS:], self.i.payload)
-        good, taken = Signal(), Signal()
+        good = Signal()
+        taken = Signal()
         named, count = self.i.payload[24:], self.i.payload[:24]
         m.d.comb += [self.i.ready.eq(1), taken.eq(self.i.valid)]
         m.d.comb += self.complete.eq(good & ~self.refused & ~self.busy)

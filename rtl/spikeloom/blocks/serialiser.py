@@ -58,9 +58,12 @@ class GroupSerialiser(wiring.Component):
 
     def elaborate(self, platform):
         m, width = Module(), self._width
-        held, valid = Signal(FlagGroup(self._groups, width), reset_less=True), Signal()
-        first, rest = Signal(width), Signal(width)
-        index, final = Signal(range(max(2, width))), Signal()
+        held = Signal(FlagGroup(self._groups, width), reset_less=True)
+        valid = Signal()
+        first = Signal(width)
+        rest = Signal(width)
+        index = Signal(range(max(2, width)))
+        final = Signal()
         some, many = any_and_many(held.flags)
         m.d.comb += [
             first.eq(first_one(held.flags)),
@@ -112,8 +115,12 @@ class FlagRegister(wiring.Component):
     def elaborate(self, platform):
         m, width, groups = Module(), self._width, self._groups
         flags = Signal(self._neurons, reset_less=True)
-        pending, last = Signal(), Signal(reset_less=True)
-        occupied, sent, first, move = Signal(groups), Signal(groups), Signal(groups), Signal()
+        pending = Signal()
+        last = Signal(reset_less=True)
+        occupied = Signal(groups)
+        sent = Signal(groups)
+        first = Signal(groups)
+        move = Signal()
         parts = [flags[n * width : (n + 1) * width] for n in range(groups)]
         m.d.comb += [
             # Sent groups are remembered instead of cleared: the late `ready` then drives few registers.

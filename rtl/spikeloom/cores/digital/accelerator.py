@@ -86,7 +86,8 @@ class Accelerator(wiring.Component):
 
         # Addresses that no neuron listens to go no further than here.
         inputs = plan.network.inputs
-        open_, blocked = Signal(), Signal()
+        open_ = Signal()
+        blocked = Signal()
         item = self.events_in.p
         if inputs == 1 << len(item.address):
             outside = Const(0)
@@ -138,7 +139,8 @@ class Accelerator(wiring.Component):
             source = getattr(port, f"region{n}")
             m.d.comb += [target.en.eq(source.en), target.row.eq(source.row), target.data.eq(source.data)]
         # Inputs under way, from their first item in to their last tick out.
-        flying, inside = Signal(IN_FLIGHT_BITS), Signal()
+        flying = Signal(IN_FLIGHT_BITS)
+        inside = Signal()
         entered = self.events_in.valid & self.events_in.ready
         ended = entered & self.events_in.p.tick & self.events_in.p.last
         left = self.events_out.valid & self.events_out.ready & self.events_out.p.tick & self.events_out.p.last

@@ -46,7 +46,8 @@ class PassMerger(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        waiting, address = Signal(), Signal(len(self.i.p.address), reset_less=True)
+        waiting = Signal()
+        address = Signal(len(self.i.p.address), reset_less=True)
         tick = self.i.p.tick
         m.d.comb += [
             self.o.valid.eq(self.i.valid & (waiting | tick)),
@@ -81,10 +82,14 @@ class GroupedEngine(LayerEngine):
         advance = Signal()  # all stages move on
 
         # Stage 0: the pass and its group counter.
-        current, valid = Signal(PassLayout(layer.fan_in), reset_less=True), Signal()
+        current = Signal(PassLayout(layer.fan_in), reset_less=True)
+        valid = Signal()
         group = Signal(range(max(2, groups)))
-        first, fresh = Signal(init=1), Signal(init=1)  # first pass of a step; of the first step of an input
-        issue, at_end = Signal(), Signal()
+        # First pass of a step; of the first step of an input.
+        first = Signal(init=1)
+        fresh = Signal(init=1)
+        issue = Signal()
+        at_end = Signal()
         m.d.comb += [
             issue.eq(valid & advance),
             at_end.eq(group == groups - 1),
@@ -117,9 +122,12 @@ class GroupedEngine(LayerEngine):
 
         # Stage 1: what was read, leaked once per step, and the weights.
         control = data.StructLayout({"tick": 1, "last": 1, "group": len(group)})
-        adding, adding_valid = Signal(control, reset_less=True), Signal()
+        adding = Signal(control, reset_less=True)
+        adding_valid = Signal()
         adds, leaks, clean = (Signal(reset_less=True, name=name) for name in ("adds", "leaks", "clean"))
-        firing, firing_valid = Signal(control, reset_less=True), Signal()  # stage 2
+        # Stage 2.
+        firing = Signal(control, reset_less=True)
+        firing_valid = Signal()
         with m.If(advance):
             m.d.sync += [
                 adding_valid.eq(valid),
@@ -198,7 +206,8 @@ class GroupedEngine(LayerEngine):
     def _fired(self, m, lane, acc, p) -> tuple[Value, Value]:
         """Spike flag and potential at the end of the step, both meant for a pass with a tick."""
         layer = self.plan.layer
-        fire, v = Signal(name=f"fire{lane}"), Signal(signed(layer.potential_bits), name=f"v{lane}")
+        fire = Signal(name=f"fire{lane}")
+        v = Signal(signed(layer.potential_bits), name=f"v{lane}")
         if self._fires:
             m.d.comb += fire.eq(fires(acc, p.threshold))
         u = saturate(acc, layer.potential_bits)
@@ -255,7 +264,8 @@ class GroupedEngine(LayerEngine):
         groups = self.plan.groups
         if groups > 2:
             return read
-        kept, kept_group = Signal.like(written, reset_less=True), Signal.like(firing.group, reset_less=True)
+        kept = Signal.like(written, reset_less=True)
+        kept_group = Signal.like(firing.group, reset_less=True)
         kept_valid = Signal()
         with m.If(advance):
             m.d.sync += [kept.eq(written), kept_group.eq(firing.group), kept_valid.eq(firing_valid)]

@@ -49,7 +49,10 @@ class ParallelEngine(LayerEngine):
             m.d.comb += [weights.w_en.eq(load.en), weights.w_addr.eq(load.row), weights.w_data.eq(load.data)]
 
         # What the lanes do in this cycle. Reset makes them clear, so the potentials themselves need no reset.
-        event, prime, tick, clear = Signal(), Signal(), Signal(init=1), Signal(init=1)
+        event = Signal()
+        prime = Signal()
+        tick = Signal(init=1)
+        clear = Signal(init=1)
         last = Signal(init=1)  # of an input: its bias is not added before the next input begins
         real = Signal()  # a tick of the stream, not of the reset
         done = Signal()  # a tick that reports values waits for its readers
@@ -135,7 +138,8 @@ class ParallelEngine(LayerEngine):
                 m.d.comb += v.eq(Mux(fire, 0, u) if layer.reset == "zero" else u)
             # Below the threshold nothing saturates above, so only the lower clamp is left. No multiplexer is needed:
             # a tick either keeps a bit, or clears it, or sets a head bit.
-            zeroed, under = Signal(name=f"zeroed{n}"), Signal(name=f"under{n}")
+            zeroed = Signal(name=f"zeroed{n}")
+            under = Signal(name=f"under{n}")
             m.d.comb += [
                 zeroed.eq(tick & (fire | clear)),
                 under.eq(tick & _underflows(acc, layer.potential_bits)),

@@ -77,7 +77,9 @@ class LayerEngine(wiring.Component):
         plan, served = self.plan, Const(1)
         if not self._fires:
             wanted = active & (last | int(self._readout_ticks))
-            lane, sent, at_end = Signal(range(max(2, len(values)))), Signal(), Signal()
+            lane = Signal(range(max(2, len(values))))
+            sent = Signal()
+            at_end = Signal()
             passed = self.readout.valid & self.readout.ready
             m.d.comb += [
                 at_end.eq(lane == count - 1),
