@@ -169,9 +169,8 @@ def elaborate(
             "quantisation.json": json.dumps(project.quantised[1].to_json(), indent=1, sort_keys=True) + "\n",
             f"rtl/{config.name}.v": exported.verilog,
         }
-        for port_type in sorted({record.port_type for record in exported.memories}):
-            record = next(entry for entry in exported.memories if entry.port_type == port_type)
-            files[f"rtl/{record.module}.v"] = verilog_body(port_type)
+        for record in exported.memories:
+            files[f"rtl/{record.module}.v"] = verilog_body(record.port_type)
         for record in exported.memories:
             if record.image:
                 digits = -(-record.width // 4)

@@ -133,8 +133,10 @@ class Project:
 
     def _select(self, *, train: bool, count: int | None) -> tuple:
         """Values (or recordings), labels and picture shape of the first `count` samples of one half of the data."""
+        from .network.datasets import NMnist
+
         data = self._dataset
-        if self.config.data.set == "nmnist":
+        if isinstance(data, NMnist):
             held_out = [n for n in range(len(data.labels)) if (n % 5 == 0) != train][:count]
             recordings = [data[n] for n in held_out]
             return recordings, np.asarray(data.labels)[held_out], (2, 34, 34)

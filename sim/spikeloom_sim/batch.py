@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -100,7 +101,7 @@ class CompiledDesign:
         stall, seed : int
             Pause each stream with this probability in percent, from this seed.
         waveform : Path
-            Write an FST waveform there (the design must be compiled with waveforms).
+            Write a VCD waveform there (the design must be compiled with waveforms).
         processes : int
             Share the batch out to this many processes; by default one per processor for large batches.
 
@@ -275,7 +276,7 @@ def _joined(results: list[BatchResult]) -> BatchResult:
     if len(results) == 1:
         return results[0]
 
-    def cat(name: str):
+    def cat(name: str) -> Any:
         parts = [getattr(result, name) for result in results]
         return None if parts[0] is None else np.concatenate(parts)
 
@@ -349,7 +350,7 @@ def _compile(place: Path, sources: list[Path], top: str, harness: bytes, ports: 
         command = [
             str(require_tool("verilator").path), "--cc", "--exe", "--build", "-j", "2", "--top-module", top,
             "--prefix", "Vdesign", "-o", str(work / "design"), "--Mdir", str(work / "obj"), "-Wno-fatal",
-            "-CFLAGS", f"-I{work}", *OPTIMISE, *(["--trace-fst"] if waveforms else []),
+            "-CFLAGS", f"-I{work}", *OPTIMISE, *(["--trace"] if waveforms else []),
             str(work / "harness.cpp"), *map(str, sources),
         ]  # fmt: skip
         environment = tool_environment("verilator") | {"TMPDIR": str(work)}  # a compiler that is killed cleans nothing
@@ -403,7 +404,8 @@ def _ports_header(manifest: dict) -> str:
         '#include "Vdesign.h"\nusing Model = Vdesign;\n'
         f"constexpr int STREAMS = {len(streams)};\n"
         f"constexpr uint32_t SETTLE = {manifest['outputs'] + 8};\n"
-        "template <typename T> uint32_t word(const T& value, int n) { return static_cast<uint32_t>(uint64_t{value} >> (32 * n)); }\n"
+        "template <typename T> uint32_t word(const T& value, int n) {\n"
+        "  return static_cast<uint32_t>(uint64_t{value} >> (32 * n));\n}\n"
         "template <std::size_t W> uint32_t word(const VlWide<W>& value, int n) { return value[n]; }\n"
         "inline void set_ready(Model& model, int s, bool ready) {\n"
         + switch(lambda n: f"model.{names[n]}___05Fready = ready; break;", "")
@@ -412,7 +414,8 @@ def _ports_header(manifest: dict) -> str:
         + "}\ninline void append(const Model& model, int s, std::vector<uint32_t>& into) {\n"
         + switch(
             lambda n: (
-                f"for (int w = 0; w < {streams[n].words}; ++w) into.push_back(word(model.{names[n]}___05Fpayload, w)); break;"
+                f"for (int w = 0; w < {streams[n].words}; ++w) "
+                f"into.push_back(word(model.{names[n]}___05Fpayload, w)); break;"
             ),
             "",
         )
@@ -422,7 +425,8 @@ def _ports_header(manifest: dict) -> str:
         + "inline void set_load(Model& model, bool valid, uint32_t word) {\n"
         + load
         + "}\n"
-        + f"inline bool load_ready(const Model& model) {{ return {'model.load___05Fready' if loads else '(void)model, false'}; }}\n"
+        + "inline bool load_ready(const Model& model) {\n"
+        + f"  return {'model.load___05Fready' if loads else '(void)model, false'};\n}}\n"
     )
 
 

@@ -48,13 +48,14 @@ def simulate(
         wrong = {name: count for name, count in result["mismatches"].items() if count}
         compared = [name for name, count in result["mismatches"].items() if count is not None]
         latency, accuracy = result["latency_cycles"], result["accuracy"]
+        spread = f"{latency['min']} / {latency['median']:g} / {latency['max']}"
         ui.table(
             f"{result['name']}: {result['inputs']} inputs of {result['steps']} steps on {engine}",
             ["figure", "value"],
             [
                 ["compared with the reference", ", ".join(compared)],
                 ["mismatches", ", ".join(f"{n}: {c}" for n, c in wrong.items()) or "none"],
-                ["latency in cycles, min / median / max", f"{latency['min']} / {latency['median']:g} / {latency['max']}"],
+                ["latency in cycles, min / median / max", spread],
                 ["synaptic operations per input", f"{result['sop_mean']:.0f}"],
                 *([["accuracy, RTL / reference", f"{accuracy['rtl']:.2%} / {accuracy['reference']:.2%}"]]
                   if accuracy["rtl"] is not None else []),

@@ -94,4 +94,6 @@ async def matches_reference(dut):
         for name, (_, valid, _) in outputs.items():
             assert not bool(valid.value), f"{name}: a word after the last expected one"
     assert dut.dropped.value.to_unsigned() == 0
+    assert first is not None, "no event was taken"
+    assert last is not None, "no word came out"
     Path(vectors["report"]).write_text(json.dumps({"cycles": last - first + 1, "words": seen}))

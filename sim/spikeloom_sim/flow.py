@@ -48,7 +48,7 @@ class SimulationOptions:
 
     `inputs` None takes `data.inputs` of the configuration (`batch`) or 3 (cocotb). `stall` pauses every stream with
     this probability in percent. `potentials` compares every membrane potential of the first input, on a second build
-    that has probes. `waveform` writes an FST (batch, Verilator) or VCD (Icarus) file of the first input.
+    that has probes. `waveform` writes a VCD file of the first input (Icarus: FST).
     """
 
     engine: str = "batch"
@@ -230,7 +230,7 @@ class _Batch(_Run):
         arrays = {name: np.concatenate(values) for name, values in parts.items()} | self.example(inputs)
         waveform = None
         if options.potentials or options.waveform:
-            waveform = "example.fst" if options.waveform else None
+            waveform = "example.vcd" if options.waveform else None
             self.progress("potentials", 1.0)
             mismatches["potentials"] = self._potentials(inputs, arrays)
         return self.summary(arrays, mismatches, versions, waveform), arrays
@@ -258,7 +258,7 @@ class _Batch(_Run):
             result: BatchResult = design.run(
                 first.spikes, load=image_words(plan) if plan.loads else None, load_each=self._currents(first),
                 isolated=True, readout_ticks=plan.core.readout == "tick",
-                waveform=self.target / "example.fst" if self.options.waveform else None,
+                waveform=self.target / "example.vcd" if self.options.waveform else None,
             )  # fmt: skip
         wrong = 0
         for n, layer in enumerate(self.project.network.layers):
@@ -369,6 +369,9 @@ for n, variables in enumerate(a["plays"]):
     print(f"== play {n}", flush=True)
     runner.test(hdl_toplevel=a["top"], hdl_toplevel_lang="verilog", test_module=a["module"],
                 build_dir=a["work"] + "/build", test_dir=folder, waves=a["waves"], extra_env=variables)
+    if a["waves"] and n == 0:  # Icarus writes every play to the same file
+        for trace in Path(a["work"], "build").glob("*.fst"):
+            (folder / trace.name).write_bytes(trace.read_bytes())
 print("== played", flush=True)
 """
 

@@ -13,8 +13,8 @@
 #include <vector>
 
 #include "verilated.h"
-#if VM_TRACE_FST
-#include "verilated_fst_c.h"
+#if VM_TRACE
+#include "verilated_vcd_c.h"
 #endif
 
 #include "ports.h"
@@ -71,8 +71,8 @@ int main(int argc, char** argv) {
   context->randReset(0);
   if (waveform) context->traceEverOn(true);
   auto model = std::make_unique<Model>(context.get());
-#if VM_TRACE_FST
-  auto trace = std::make_unique<VerilatedFstC>();
+#if VM_TRACE
+  auto trace = std::make_unique<VerilatedVcdC>();
   if (waveform) {
     model->trace(trace.get(), 99);
     trace->open(waveform);
@@ -82,7 +82,7 @@ int main(int argc, char** argv) {
   auto tick = [&] {
     model->clk = 1;
     model->eval();
-#if VM_TRACE_FST
+#if VM_TRACE
     if (waveform) trace->dump(half);
 #endif
     ++half;
@@ -90,7 +90,7 @@ int main(int argc, char** argv) {
   };
   auto settle = [&] {
     model->eval();
-#if VM_TRACE_FST
+#if VM_TRACE
     if (waveform) trace->dump(half);
 #endif
     ++half;
@@ -171,7 +171,7 @@ int main(int argc, char** argv) {
   }
   settle();
   model->final();
-#if VM_TRACE_FST
+#if VM_TRACE
   if (waveform) trace->close();
 #endif
 
