@@ -4,6 +4,7 @@ import errno
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -112,10 +113,10 @@ def test_installed_command():
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["simulate", "--help"], ["synth", "--help"]])
 def test_help_imports_nothing_slow(words):
     script = (
-        "import sys\nfrom spikeloom import cli\nsys.argv[1:] = sys.argv[1:]\n"
+        "import sys, typer\nbefore = set(sys.modules)\nfrom spikeloom import cli\n"  # old versions of typer import rich
         "try:\n    cli.main()\nexcept SystemExit as stop:\n    code = stop.code\n"
         "slow = {'numpy', 'amaranth', 'rich', 'matplotlib', 'nir', 'h5py', 'pyosys', 'cocotb', 'torch',"
-        " 'jinja2', 'sklearn'} & set(sys.modules)\n"
+        " 'jinja2', 'sklearn'} & (set(sys.modules) - before)\n"
         "print(code, sorted(slow), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True)
@@ -130,7 +131,7 @@ def test_mistyped_words(say):
     assert answer.err.startswith("error: No such command 'elaborat'.")
     answer = say("elaborate", "--laned")
     assert answer.code == 2
-    assert answer.err.startswith("error: No such option: --laned")
+    assert re.match(r"error: No such option:? '?--laned", answer.err)
     assert "Usage: spikeloom elaborate" in answer.err
     answer = say("elaborate")
     assert answer.code == 2
