@@ -54,8 +54,8 @@ def measure() -> dict:
         )
     answer = {"images": len(images.spikes), "checked": 20, "mismatches": mismatches, "speed_vs_snntorch": None}
     try:
-        import snntorch
-        import torch
+        import snntorch  # pyright: ignore[reportMissingImports]
+        import torch  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         return answer | {"why": f"{error.name} is not installed; the extra `train` brings it"}
     torch.set_num_threads(2)

@@ -6,7 +6,7 @@ operands of an operator are brought to one width first, which changes no value.
 
 import sys
 
-from pyosys import libyosys as ys
+from pyosys import libyosys as ys  # pyright: ignore[reportAttributeAccessIssue]
 
 # Operators whose operands are extended to the width of the result, and those that compare at a common width.
 ARITHMETIC = ("$add", "$sub", "$mul", "$and", "$or", "$xor", "$neg", "$not", "$pos")

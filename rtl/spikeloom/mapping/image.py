@@ -164,5 +164,6 @@ def _check_bias(entry: LayerPlan, bias: np.ndarray) -> None:
     low, high = -(1 << (entry.bias_bits - 1)), (1 << (entry.bias_bits - 1)) - 1
     if bias.size and (bias.min() < low or bias.max() > high):
         raise InputError(
-            f"layer {entry.name!r}: bias from {bias.min()} to {bias.max()} does not fit the core; accepted: {low} to {high}"
+            f"layer {entry.name!r}: bias from {bias.min()} to {bias.max()} does not fit the core; "
+            f"accepted: {low} to {high}"
         )

@@ -198,7 +198,7 @@ class CorePlan:
 
     @cached_property
     def regions(self) -> list[tuple[str, str, int, int]]:
-        """What the load port writes: (layer, kind, rows, bits of a row); the index in this list is the region number."""
+        """What the load port writes: (layer, kind, rows, bits of a row); the index is the number of the region."""
         regions = []
         for plan in self.layers:
             if plan.weights == "loaded":
@@ -249,13 +249,13 @@ def plan_core(network: IntegerNetwork, core: CoreConfig, *, steps: int, direct: 
     for layer in network.layers:
         if layer.name in TAKEN:
             raise InputError(f"layer {layer.name!r}: the core has a part of that name; accepted is any other name")
-    wanted: Sequence = core.lanes if isinstance(core.lanes, list) else [core.lanes] * len(network.layers)
+    wanted: Sequence[int | str] = core.lanes if isinstance(core.lanes, list) else [core.lanes] * len(network.layers)
     if len(wanted) != len(network.layers):
         names = ", ".join(layer.name for layer in network.layers)
         raise InputError(f"core.lanes: {len(wanted)} numbers were given; accepted is one, or one for each of {names}")
     layers = []
     for index, (layer, lanes) in enumerate(zip(network.layers, wanted, strict=True)):
-        if lanes == "full":
+        if isinstance(lanes, str):  # "full"
             count = layer.neurons
         elif isinstance(core.lanes, list):
             count = lanes

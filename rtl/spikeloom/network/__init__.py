@@ -1,1 +1,1 @@
-"""What is computed: the integer network, its import, quantisation, reference simulation and input coding. No HDL here."""
+"""What is computed: the integer network, its import, quantisation, reference and input coding. No HDL here."""

@@ -289,7 +289,8 @@ class IntegerNetwork:
                 raise InputError(f"layer {before.name!r} is a read-out; only the last layer may be one")
             if before.neurons != after.fan_in:
                 raise InputError(
-                    f"layer {after.name!r} has a fan-in of {after.fan_in}, but {before.name!r} has {before.neurons} neurons"
+                    f"layer {after.name!r} has a fan-in of {after.fan_in}, "
+                    f"but {before.name!r} has {before.neurons} neurons"
                 )
 
     @property

@@ -99,7 +99,8 @@ def simulate(
             raise InputError(f"spikes of type {spikes.dtype}: accepted are bool and integers")
         if spikes.size and (spikes.max() > first.max_count or (spikes.dtype.kind == "i" and spikes.min() < 0)):
             raise InputError(
-                f"spike counts from {spikes.min()} to {spikes.max()}: layer {first.name!r} accepts 0 to {first.max_count}"
+                f"spike counts from {spikes.min()} to {spikes.max()}: "
+                f"layer {first.name!r} accepts 0 to {first.max_count}"
             )
     batch, steps, _ = spikes.shape
     if current is not None:
@@ -151,7 +152,8 @@ def _check_current(layer: IntegerLayer, current: np.ndarray) -> None:
     """Refuse a current that leaves the range in which the arithmetic below was chosen."""
     limit = 1 << 40
     if current.size and max(abs(int(current.min())), abs(int(current.max()))) >= limit:
-        raise InputError(f"layer {layer.name!r}: direct current reaches {np.abs(current).max()}; accepted is below 2**40")
+        reached = np.abs(current).max()
+        raise InputError(f"layer {layer.name!r}: direct current reaches {reached}; accepted is below 2**40")
 
 
 def _float_weights(layer: IntegerLayer) -> np.ndarray:
@@ -170,9 +172,7 @@ def _integer_type(layer: IntegerLayer) -> type:
     return np.int16 if bits <= 16 else np.int32 if bits <= 32 else np.int64
 
 
-def _currents(
-    layer: IntegerLayer, weights: np.ndarray, spikes: np.ndarray, extra: np.ndarray | None
-) -> np.ndarray:
+def _currents(layer: IntegerLayer, weights: np.ndarray, spikes: np.ndarray, extra: np.ndarray | None) -> np.ndarray:
     """bias + sum_i w_i s_i of every step, [steps, B, neurons]: step-major, so that each step is contiguous."""
     batch, steps, fan_in = spikes.shape
     flat = np.ascontiguousarray(spikes.transpose(1, 0, 2), dtype=weights.dtype).reshape(batch * steps, fan_in)

@@ -96,14 +96,15 @@ def load_network(path: Path | str) -> IntegerNetwork:
                     for kind in ("weights", "bias")
                 }
                 leak = _leak(entry.pop("leak"))
-                layers.append(IntegerLayer(leak=leak, **entry, **arrays))
+                layers.append(IntegerLayer(leak=leak, weights=arrays["weights"], bias=arrays["bias"], **entry))
             return IntegerNetwork(name=header["name"], state=header["state"], layers=tuple(layers))
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; accepted is a network.npz that `spikeloom elaborate` wrote") from error
     except InputError as error:
         raise InputError(str(error) if str(error).startswith(f"{path}: ") else f"{path}: {error}") from error
     except _DAMAGE as error:
-        raise InputError(f"{path}: not a readable network file ({error}); `spikeloom elaborate` writes a new one") from error
+        text = f"{path}: not a readable network file ({error}); `spikeloom elaborate` writes a new one"
+        raise InputError(text) from error
 
 
 def _leak(entry: dict) -> Leak:
