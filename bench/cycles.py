@@ -15,7 +15,7 @@ STEPS = 100
 DENSITIES = {"1": 8, "10": 78, "20": 157}
 
 
-def run(project, folder, spikes) -> tuple[np.ndarray, np.ndarray, object]:
+def run(project, folder, spikes) -> tuple[np.ndarray, np.ndarray, tuple]:
     """Latencies of each input alone: on RTL (checked spike for spike) and by the cost model."""
     network = project.network
     if not (folder / "manifest.json").exists():

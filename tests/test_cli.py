@@ -117,6 +117,7 @@ def test_help_imports_nothing_slow(words):
         "try:\n    cli.main()\nexcept SystemExit as stop:\n    code = stop.code\n"
         "slow = {'numpy', 'amaranth', 'rich', 'matplotlib', 'nir', 'h5py', 'pyosys', 'cocotb', 'torch',"
         " 'jinja2', 'sklearn'} & (set(sys.modules) - before)\n"
+        "slow -= {'rich'} if len(sys.argv) > 2 else set()\n"  # with which old versions of typer draw this help
         "print(code, sorted(slow), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True)
