@@ -23,9 +23,16 @@ def main(measure: Callable[[], dict], describe: str) -> None:
     parser = argparse.ArgumentParser(description=describe)
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     given = parser.parse_args()
-    answer = measure()
+    try:
+        answer = measure()
+    except InputError as error:
+        if "SPIKELOOM_DATA is not set" not in str(error):
+            raise
+        answer = {"skipped": str(error)}
     for key, value in answer.items():
         print(f"{key}: {value}", file=sys.stderr if given.json else sys.stdout)
+    if "skipped" in answer:
+        print(answer["skipped"], file=sys.stderr)
     if given.json:
         print(json.dumps(answer))
 

@@ -310,12 +310,16 @@ def demo(
     """Digits end to end: elaborate, simulate, synthesise, report. What is missing is skipped, and said."""
     with session(as_json, verbose) as ui:
         from .config import render_config
-        from .output import write_atomic
+        from .output import check_replaceable, write_atomic
         from .project import propose
 
         config = propose(f"zoo:{network}")
         path = (out or Path("build")) / f"{network}.toml"
-        write_atomic(path, render_config(config))
+        check_replaceable(build_folder(config.name, out))
+        text = render_config(config)
+        if path.exists() and path.read_text(encoding="utf-8", errors="replace") != text:
+            raise InputError(f"{path}: exists and differs from the demo's; accepted is another --out, or move it away")
+        write_atomic(path, text)
         ui.note(f"configuration: {path}")
         folder = build_folder(config.name, out)
         where = [] if out is None else ["--out", str(out)]

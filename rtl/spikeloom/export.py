@@ -327,7 +327,7 @@ def _manifest(project: Project, plan: CorePlan, exported: Exported, files: dict)
         "cost": cost.to_json(),
         "versions": {
             "spikeloom": __version__,
-            "python": host.python_version(),
+            "python": ".".join(host.python_version_tuple()[:2]),
             **{package: version(package) for package in ("amaranth", "pyosys", "numpy", "nir")},
         },
         "content": {

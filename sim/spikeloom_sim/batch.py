@@ -24,7 +24,7 @@ import numpy as np
 
 from spikeloom.errors import InputError, SpikeloomError
 from spikeloom.items import address_bits, decode_events, encode_events
-from spikeloom.tools import cache_folder, find_tool, require_tool, tool_environment
+from spikeloom.tools import cache_folder, require_tool, tool_environment
 
 __all__ = ["BatchResult", "CompiledDesign", "compile_design"]
 
@@ -319,7 +319,7 @@ def compile_design(
         *(path.read_bytes() for path in sources),
         harness,
         ports,
-        repr((found.version, host.machine(), OPTIMISE)).encode(),
+        repr((found.version, host.machine(), _processor(), OPTIMISE)).encode(),
         bytes([waveforms]),
     ):
         digest.update(hashlib.sha256(part).digest())
@@ -331,6 +331,15 @@ def compile_design(
             progress("compiling")
             _compile(place, sources, manifest["top"], harness, ports, waveforms)
     return CompiledDesign(program=program, folder=rtl, manifest=manifest)
+
+
+def _processor() -> str:
+    """What `-march=native` depends on: programs of one processor may not run on another that shares the cache."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return ""
+    return next((line for line in lines if line.startswith(("flags", "Features"))), "")
 
 
 @contextlib.contextmanager
@@ -428,8 +437,3 @@ def _ports_header(manifest: dict) -> str:
         + "inline bool load_ready(const Model& model) {\n"
         + f"  return {'model.load___05Fready' if loads else '(void)model, false'};\n}}\n"
     )
-
-
-def available() -> bool:
-    """Whether designs can be compiled here."""
-    return all(find_tool(tool) for tool in ("verilator", "make", "g++"))

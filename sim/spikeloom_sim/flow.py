@@ -34,7 +34,7 @@ __all__ = ["ENGINES", "SimulationOptions", "simulate_build"]
 SCHEMA = 1
 ENGINES = ("batch", "icarus", "verilator")
 CHUNK = 500
-"""Inputs coded, simulated and compared at a time: bounds memory for any data set."""
+"""Inputs simulated and compared at a time: bounds the memory of traces and results."""
 MODEL_INPUTS = 50
 """Inputs whose cycles are also predicted by the cost model, which walks through every event."""
 COCOTB_INPUTS = 3
@@ -61,6 +61,8 @@ class SimulationOptions:
     def __post_init__(self):
         if self.engine not in ENGINES:
             raise InputError(f"engine {self.engine!r}: accepted are {', '.join(ENGINES)}")
+        if self.potentials and self.engine != "batch":
+            raise InputError(f"potentials on engine {self.engine!r}: accepted on 'batch' only")
         if self.inputs is not None and self.inputs < 1:
             raise InputError(f"{self.inputs} inputs: accepted is at least 1")
         if not 0 <= self.stall <= 90:

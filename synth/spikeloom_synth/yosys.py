@@ -282,7 +282,7 @@ def elaborate(design: Design, options: SynthOptions, folder: Path) -> Coarse:
 _START = "strash\nifraig\nscorr\ndc2\n"
 _SIZE = "upsize -D {ps}\ndnsize -D {ps}\nstime -p\n"
 _ABC = {
-    "area": _START + "dch -f\namap -m\ntopo\nbuffer -c -N 16\n" + _SIZE,
+    "area": _START + "dch -f\namap -x -m\ntopo\nbuffer -c -N 12\n" + _SIZE,
     "balanced": _START + "dch -f\namap -m\ntopo\nbuffer\n" + _SIZE,
     "speed": _START + "if -g -K 6\ndch -f\namap -m\ntopo\nbuffer -c -N 16\n" + _SIZE,
 }

@@ -14,7 +14,7 @@ from .ports import LayerEngine
 
 __all__ = ["Accelerator"]
 
-DROP_COUNTER_BITS = 16
+DROP_COUNTER_BITS = 8
 IN_FLIGHT_BITS = 8
 
 
@@ -34,7 +34,7 @@ class Accelerator(wiring.Component):
         Taken only while no input is under way; while an image is under way no event is taken. Loading parameters
         clears the potentials, also of a network that keeps them between inputs.
     load_refused, load_complete : Out(1)
-    dropped : Out(16), saturating
+    dropped : Out(8), saturating
     """
 
     events_in: stream.Interface

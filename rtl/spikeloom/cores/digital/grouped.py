@@ -111,7 +111,7 @@ class GroupedEngine(LayerEngine):
                 m.d.sync += fresh.eq(1)
         if groups & (groups - 1) == 0:
             m.d.comb += weights.r_addr.eq(Cat(group[: (groups - 1).bit_length()], current.address))
-        else:  # counts along instead of multiplying
+        else:  # multiplies once per event, then counts
             row = Signal(range(layer.fan_in * groups), reset_less=True)
             m.d.comb += weights.r_addr.eq(row)
             with m.If(merger.o.ready):
