@@ -53,8 +53,11 @@ class Session:
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
         console = Console(stderr=True)
+        if not console.is_terminal:  # old versions of rich write a line even when they are to show nothing
+            yield lambda text, share=None: self.detail(f"{title}: {text}")
+            return
         columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        with Progress(*columns, console=console, transient=True) as bar:
             task = bar.add_task(title, total=None)
 
             def step(text: str, share: float | None = None) -> None:
