@@ -20,7 +20,8 @@ _COMMAND = {
     # No I/O buffers: a core sits inside a design, and its streams have more bits than some packages have pins.
     "ice40": "synth_ice40 -top {top} -noabc9",
     "ecp5": "synth_ecp5 -top {top} -noiopad",
-    "xc7": "synth_xilinx -family xc7 -top {top} -noiopad -noclkbuf -flatten",
+    # Wide functions in look-up tables alone: on these cores fewer of them than with the multiplexers behind them.
+    "xc7": "synth_xilinx -family xc7 -top {top} -noiopad -noclkbuf -flatten -nowidelut",
 }
 _LUT = {
     "ice40": {"SB_LUT4": 1},
