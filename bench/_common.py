@@ -65,7 +65,7 @@ def random_network(sizes: list[int], *, weight_bits: int, potential_bits: int, n
     for index, (fan_in, neurons) in enumerate(itertools.pairwise(sizes), 1):
         weights = rng.integers(1, most + 1, (neurons, fan_in)) * rng.choice([-1, 1], (neurons, fan_in))
         layers.append(
-            IntegerLayer(
+            IntegerLayer.dense(
                 name=f"fc{index}",
                 weights=weights,
                 weight_bits=weight_bits,

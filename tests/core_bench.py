@@ -8,7 +8,9 @@ from amaranth.hdl import Cat
 from amaranth.sim import Simulator
 
 from spikeloom.cores.digital import Accelerator
+from spikeloom.items import AddressMap
 from spikeloom.mapping.plan import CorePlan
+from spikeloom.mapping.sweep import SweepPlan
 from spikeloom_sim.streams import held, stream_get, stream_put, watchdog
 
 
@@ -28,12 +30,13 @@ class CoreRun:
     last_out: list = field(default_factory=list)  # and in which its last output was, on whichever stream
 
 
-def items_of(spikes: np.ndarray, order: random.Random | None = None) -> list:
+def items_of(spikes: np.ndarray, order: random.Random | None = None, addressing: AddressMap | None = None) -> list:
     """Events of the inputs [B, T, I]: a spike of count c is sent c times; order within a step is free."""
     items = []
+    addressing = addressing or AddressMap((spikes.shape[2],))
     for sample in spikes:
         for t, step in enumerate(sample):
-            addresses = [int(a) for a in np.flatnonzero(step) for _ in range(int(step[a]))]
+            addresses = [int(addressing.of(a)) for a in np.flatnonzero(step) for _ in range(int(step[a]))]
             if order is not None:
                 order.shuffle(addresses)
             items += [{"address": a, "tick": 0, "last": 0} for a in addresses]
@@ -57,9 +60,10 @@ def run_core(
     """
     rng = random.Random(seed)
     dut = Accelerator(plan)
+    entrance, exit_ = AddressMap(plan.network.input_shape), AddressMap(plan.network.layers[-1].shape)
     batch, steps, _ = spikes.shape
     run = CoreRun(spikes=np.zeros((batch, steps, plan.network.outputs), np.uint8))
-    per_input = [items_of(spikes[b : b + 1], rng if stall else None) for b in range(batch)]
+    per_input = [items_of(spikes[b : b + 1], rng if stall else None, entrance) for b in range(batch)]
     sim = Simulator(dut)
     sim.add_clock(1e-6)
 
@@ -88,7 +92,7 @@ def run_core(
                     assert item.last == (t == steps - 1)
                     t += 1
                 else:
-                    run.spikes[b, t, item.address] += 1
+                    run.spikes[b, t, int(exit_.neuron(np.array(item.address)))] += 1
         while plan.decision != "none" and len(run.decisions) < batch:
             await ctx.tick()
         run.dropped = ctx.get(dut.dropped)
@@ -166,7 +170,9 @@ def check_core(plan: CorePlan, spikes: np.ndarray, run: CoreRun, trace) -> None:
         assert [int(r.last) for r in run.readouts] == ([0] * (per_input - 1) + [1]) * batch
     for entry, potentials in zip(plan.layers, trace.potentials or (), strict=False):
         if plan.core.probe:
-            neurons, lanes = entry.layer.neurons, entry.lanes
             rows = [[int(v) for v in p.values] for p in run.probes[entry.name]]
-            shown = np.array(rows).reshape(batch * steps, entry.groups * lanes)[:, :neurons]
-            np.testing.assert_array_equal(shown, potentials.reshape(-1, neurons))
+            shown = np.array(rows).reshape(batch * steps, -1)
+            if isinstance(entry, SweepPlan):
+                _, neuron = np.unique(entry.neuron_at, return_index=True)  # ascending, with -1 first if there is one
+                shown = shown[:, neuron[len(neuron) - entry.layer.neurons :]]
+            np.testing.assert_array_equal(shown[:, : entry.layer.neurons], potentials.reshape(batch * steps, -1))

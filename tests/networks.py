@@ -24,7 +24,7 @@ def leak_of(numbers) -> Leak:
 
 def layer_of(spec: dict, name: str) -> IntegerLayer:
     """The IntegerLayer of an oracle's layer."""
-    return IntegerLayer(
+    return IntegerLayer.dense(
         name=name,
         weights=np.array(spec["weights"]),
         weight_bits=spec["weight_bits"],

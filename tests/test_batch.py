@@ -19,6 +19,7 @@ from spikeloom.export import elaborate, read_manifest
 from spikeloom.items import encode_events
 from spikeloom.mapping.cost import CostModel
 from spikeloom.mapping.image import image_words
+from spikeloom.network.connections import Connection
 from spikeloom.network.integer import IntegerNetwork
 from spikeloom.network.reference import simulate
 from spikeloom.project import Project
@@ -214,7 +215,8 @@ def test_another_network_in_a_loaded_core(builds):
     built = builds("current")
     plan = built.project.plan
     layers = tuple(
-        dataclasses.replace(layer, weights=layer.weights[:, ::-1], bias=-layer.bias) for layer in plan.network.layers
+        dataclasses.replace(layer, connections=(Connection(weights=layer.weights[:, ::-1]),), bias=-layer.bias)
+        for layer in plan.network.layers
     )
     other = IntegerNetwork(name="other", layers=layers)
     spikes = random_spikes(8, 6, 6)

@@ -24,7 +24,7 @@ def batches(draw):
 
 
 def layer(weights, **options):
-    return IntegerLayer(
+    return IntegerLayer.dense(
         name="fc1", weights=np.array(weights), weight_bits=17, potential_bits=32, reset="none", **options
     )
 

@@ -33,7 +33,7 @@ def random_network(rng: random.Random, *, layers: int, widest: int, zero_weights
         weights = numbers.integers(low, 8, (neurons, fan_in)) * (not zero_weights)
         biased = rng.random() < 0.4 or zero_weights
         built.append(
-            IntegerLayer(
+            IntegerLayer.dense(
                 name=f"fc{n}",
                 weights=weights,
                 weight_bits=4,
@@ -142,7 +142,7 @@ def test_cycles_of_several_flag_groups(seed):
     layers = []
     for n, (fan_in, neurons) in enumerate([(4, 70), (70, 3)], 1):
         weights = numbers.integers(-6, 8, (neurons, fan_in))
-        layers.append(IntegerLayer(name=f"fc{n}", weights=weights, weight_bits=4, potential_bits=8, threshold=9))
+        layers.append(IntegerLayer.dense(name=f"fc{n}", weights=weights, weight_bits=4, potential_bits=8, threshold=9))
     network = IntegerNetwork(name="net", layers=tuple(layers))
     spikes = (numbers.random((3, 5, 4)) < 0.4).astype(np.uint8)
     compare(network, CoreConfig(lanes=["full", [1, 2, 3][seed % 3]]), spikes)
@@ -177,7 +177,7 @@ def test_inputs_under_way_are_limited_where_something_loads(monkeypatch):
 def chain(widths: list[int], *, threshold: int, bias: int) -> IntegerNetwork:
     """Layers whose weights are all 1."""
     layers = tuple(
-        IntegerLayer(
+        IntegerLayer.dense(
             name=f"fc{n}",
             weights=np.ones((neurons, fan_in), np.int64),
             weight_bits=2,
@@ -219,7 +219,7 @@ def test_memories_by_hand():
 
 def test_work_by_hand():
     weights = np.array([[1, 0, 2], [0, 0, 1], [1, 1, 1], [0, 3, 0], [1, 0, 0]])
-    layer = IntegerLayer(name="fc1", weights=weights, weight_bits=4, potential_bits=8, threshold=3)
+    layer = IntegerLayer.dense(name="fc1", weights=weights, weight_bits=4, potential_bits=8, threshold=3)
     network = IntegerNetwork(name="net", layers=(layer,))
     spikes = np.array([[[1, 0, 1], [0, 0, 0], [0, 1, 0], [0, 0, 0]]], np.uint8)
     trace = simulate(network, spikes)
@@ -243,7 +243,9 @@ def test_bound_and_estimate_of_steady_activity(lanes, active):
     layers = []
     for n, (fan_in, neurons) in enumerate(itertools.pairwise([96, 32, 10]), 1):
         weights = numbers.integers(-6, 8, (neurons, fan_in))
-        layers.append(IntegerLayer(name=f"fc{n}", weights=weights, weight_bits=4, potential_bits=10, threshold=60))
+        layers.append(
+            IntegerLayer.dense(name=f"fc{n}", weights=weights, weight_bits=4, potential_bits=10, threshold=60)
+        )
     network, steps = IntegerNetwork(name="net", layers=tuple(layers)), 50
     spikes = np.zeros((4, steps, 96), np.uint8)
     for step in spikes.reshape(-1, 96):
@@ -264,7 +266,9 @@ def test_bound_of_random_networks(seed):
     layers = []
     for n, (fan_in, neurons) in enumerate(itertools.pairwise(widths), 1):
         theta, weights = rng.choice([10, 40, 150]), numbers.integers(-5, 7, (neurons, fan_in))
-        layers.append(IntegerLayer(name=f"fc{n}", weights=weights, weight_bits=4, potential_bits=11, threshold=theta))
+        layers.append(
+            IntegerLayer.dense(name=f"fc{n}", weights=weights, weight_bits=4, potential_bits=11, threshold=theta)
+        )
     network, active = IntegerNetwork(name="net", layers=tuple(layers)), rng.randint(0, widths[0])
     spikes = np.zeros((2, 20, widths[0]), np.uint8)
     for step in spikes.reshape(-1, widths[0]):

@@ -551,7 +551,7 @@ def test_loading_parameters_clears_kept_potentials(lanes):
 
     def network(sign: int, shift: int) -> IntegerNetwork:
         layers = [
-            IntegerLayer(
+            IntegerLayer.dense(
                 name=f"fc{n}",
                 weights=sign * weights,
                 weight_bits=4,

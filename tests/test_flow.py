@@ -49,7 +49,7 @@ def original(tmp_path_factory):
     work = tmp_path_factory.mktemp("icarus")
     words = icarus_outputs([*LIF_FILES], stimulus, build / "rtl", work)
     (build / "bench" / "expected_events_out.mem").write_text("".join(f"{word:02x}\n" for _, word in words))
-    layer = IntegerLayer(
+    layer = IntegerLayer.dense(
         name="fc1",
         weights=lif_weights(build),
         weight_bits=4,

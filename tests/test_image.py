@@ -14,6 +14,7 @@ from spikeloom.config import CoreConfig
 from spikeloom.errors import InputError
 from spikeloom.mapping.image import build_image, image_words, read_image
 from spikeloom.mapping.plan import MAGIC, CorePlan, plan_core
+from spikeloom.network.connections import Connection
 from spikeloom.network.integer import IntegerLayer, IntegerNetwork, Leak
 from spikeloom.network.reference import simulate
 
@@ -33,6 +34,9 @@ def plan_of(*, direct: bool = False, **core) -> CorePlan:
 
 def changed(state: str = "clear", **changes) -> IntegerNetwork:
     network = network_of(specs())
+    if "weights" in changes:
+        changes = {"connections": (Connection(weights=changes["weights"]),)} | changes
+        del changes["weights"]
     first = dataclasses.replace(network.layers[0], **changes)
     return IntegerNetwork(name="other", layers=(first, network.layers[1]), state=state)  # type: ignore[arg-type]
 
@@ -203,7 +207,7 @@ def test_refused_files():
 
 
 def one_neuron(weights: list[int]) -> IntegerNetwork:
-    layer = IntegerLayer(name="fc1", weights=np.array([weights]), weight_bits=5, potential_bits=4, reset="none")
+    layer = IntegerLayer.dense(name="fc1", weights=np.array([weights]), weight_bits=5, potential_bits=4, reset="none")
     return IntegerNetwork(name="net", layers=(layer,))
 
 

@@ -37,7 +37,7 @@ def layer(**changes) -> IntegerLayer:
         "potential_bits": 8,
         "threshold": 9,
     }
-    return IntegerLayer(**{**given, **changes})
+    return IntegerLayer.dense(**{**given, **changes})
 
 
 def network(*layers, **changes) -> IntegerNetwork:

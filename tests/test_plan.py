@@ -10,7 +10,8 @@ import pytest
 from networks import network_of, random_spec
 from spikeloom.config import CoreConfig
 from spikeloom.errors import InputError
-from spikeloom.mapping.plan import CorePlan, pack_rows, plan_core
+from spikeloom.mapping.plan import CorePlan, plan_core
+from spikeloom.mapping.rows import pack_rows
 from spikeloom.network.integer import IntegerNetwork
 
 

@@ -283,7 +283,7 @@ def test_refused_inputs(spikes, current, message):
 
 
 def test_refused_sums():
-    wide = IntegerLayer(
+    wide = IntegerLayer.dense(
         name="fc1",
         weights=np.full((1, 1), (1 << 31) - 1),
         weight_bits=32,

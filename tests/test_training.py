@@ -44,8 +44,10 @@ def tiny(**changes):
     first, second = rng.integers(-7, 8, (5, 6)), rng.integers(-7, 8, (3, 5))
     first[0, 0] = second[1, 2] = 7
     common = {"weight_bits": 4, "potential_bits": 7, "reset": "zero", "leak": Leak(kind="shift", shifts=(2,))}
-    layer = IntegerLayer(**{"name": "fc1", "weights": first, "threshold": 16, **common, **changes})
-    return IntegerNetwork(name="tiny", layers=(layer, IntegerLayer(name="fc2", weights=second, threshold=32, **common)))
+    layer = IntegerLayer.dense(**{"name": "fc1", "weights": first, "threshold": 16, **common, **changes})
+    return IntegerNetwork(
+        name="tiny", layers=(layer, IntegerLayer.dense(name="fc2", weights=second, threshold=32, **common))
+    )
 
 
 def test_zoo_is_complete():

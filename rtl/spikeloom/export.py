@@ -285,6 +285,8 @@ def _manifest(project: Project, plan: CorePlan, exported: Exported, files: dict)
         "steps": config.input.steps,
         "inputs": plan.network.inputs,
         "outputs": plan.network.outputs,
+        "input_shape": list(plan.network.input_shape),
+        "output_shape": list(plan.network.layers[-1].shape),
         "ports": [
             {"name": port, "direction": direction, "bits": bits, "meaning": meaning(port)}
             for port, direction, bits in exported.ports
@@ -294,6 +296,7 @@ def _manifest(project: Project, plan: CorePlan, exported: Exported, files: dict)
                 "name": entry.name,
                 "fan_in": entry.layer.fan_in,
                 "neurons": entry.layer.neurons,
+                "shape": list(entry.layer.shape),
                 "lanes": entry.lanes,
                 "rows": entry.groups,
                 "accumulator_bits": list(entry.lane_bits),
@@ -301,10 +304,10 @@ def _manifest(project: Project, plan: CorePlan, exported: Exported, files: dict)
                 "bias_bits": entry.bias_bits,
                 "weight_bits": entry.layer.weight_bits,
                 "potential_bits": entry.layer.potential_bits,
-                "threshold": entry.layer.threshold,
+                "threshold": np.asarray(entry.layer.threshold).tolist(),
                 "leak": entry.layer.leak.describe(),
                 "reset": entry.layer.reset,
-                "nonzero_weights": int(np.count_nonzero(entry.layer.weights)),
+                "nonzero_weights": sum(int(np.count_nonzero(c.weights)) for c in entry.layer.connections),
             }
             for entry in plan.layers
         ],

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .items import address_bits, encode_events
+from .items import AddressMap, address_bits, encode_events
 from .mapping.image import image_words
 from .mapping.plan import CorePlan
 from .network.reference import Trace
@@ -20,16 +20,17 @@ def stimulus_words(plan: CorePlan, spikes: np.ndarray, current: np.ndarray | Non
     its biases.
     """
     words = [LOAD | word for word in image_words(plan)] if plan.loads else []
+    addressing = AddressMap(plan.network.input_shape)
     for b in range(len(spikes)):
         if current is not None:
             words += [LOAD | word for word in image_words(plan, current=current[b])]
-        words += encode_events(spikes[b : b + 1])[0].tolist()
+        words += encode_events(spikes[b : b + 1], addressing)[0].tolist()
     return words
 
 
 def expected_streams(plan: CorePlan, trace: Trace) -> dict[str, list[int]]:
     """Payload words of every output stream (but the probes), in order, as the reference has them."""
-    streams = {"events_out": encode_events(trace.spikes[-1])[0].tolist()}
+    streams = {"events_out": encode_events(trace.spikes[-1], AddressMap(plan.network.layers[-1].shape))[0].tolist()}
     index_bits = address_bits(plan.network.outputs)
     if plan.decision != "none":
         streams["decision"] = [

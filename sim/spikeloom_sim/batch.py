@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from spikeloom.errors import InputError, SpikeloomError
-from spikeloom.items import address_bits, decode_events, encode_events
+from spikeloom.items import AddressMap, address_bits, decode_events, encode_events
 from spikeloom.tools import cache_folder, require_tool, tool_environment
 
 __all__ = ["BatchResult", "CompiledDesign", "compile_design"]
@@ -133,7 +133,7 @@ class CompiledDesign:
         return _joined(results)
 
     def _run(self, running, spikes, load, load_each, isolated, stall, seed, waveform, readout_ticks) -> BatchResult:
-        words, counts = encode_events(spikes)
+        words, counts = encode_events(spikes, AddressMap(tuple(self.manifest["input_shape"])))
         chunks, start = [np.array([len(spikes)], np.uint32)], 0
         for b, count in enumerate(counts):
             extra = (load if b == 0 else []) + (load_each[b] if load_each is not None else [])
@@ -175,7 +175,12 @@ class CompiledDesign:
             position += size
         outputs = manifest["outputs"]
         index_bits = address_bits(outputs)
-        spikes = decode_events(payloads["events_out"][:, 0], batch=batch, steps=steps, addresses=outputs)
+        spikes = decode_events(
+            payloads["events_out"][:, 0],
+            batch=batch,
+            steps=steps,
+            addressing=AddressMap(tuple(manifest["output_shape"])),
+        )
         decisions = readouts = None
         last_bits = manifest["layers"][-1]["potential_bits"]
         if "decision" in payloads:
@@ -268,7 +273,11 @@ def _potentials(words: np.ndarray, layer: dict, batch: int, steps: int) -> np.nd
     unpacked = np.unpackbits(np.ascontiguousarray(words).view(np.uint8), axis=1, bitorder="little")
     fields = unpacked[:, row_bits : row_bits + lanes * bits].reshape(-1, lanes, bits).astype(np.int64)
     values = _signed((fields << np.arange(bits)).sum(axis=2), bits)
-    return values.reshape(batch, steps, rows * lanes)[:, :, : layer["neurons"]]
+    if len(layer["shape"]) == 1:
+        return values.reshape(batch, steps, rows * lanes)[:, :, : layer["neurons"]]
+    channels, height, width = layer["shape"]  # rows go position by position
+    placed = values.reshape(batch, steps, height, width, -1)[..., :channels]
+    return np.moveaxis(placed, -1, 2).reshape(batch, steps, layer["neurons"])
 
 
 def _joined(results: list[BatchResult]) -> BatchResult:

@@ -224,7 +224,7 @@ def _synaptic_operations(build: Path, manifest: dict, events: list[int]) -> int:
     """Spikes delivered to non-zero weights, counted by the reference simulator."""
     import numpy as np
 
-    from spikeloom.items import decode_events
+    from spikeloom.items import AddressMap, decode_events
     from spikeloom.network.reference import simulate
     from spikeloom.network.storage import load_network
 
@@ -232,7 +232,7 @@ def _synaptic_operations(build: Path, manifest: dict, events: list[int]) -> int:
     steps = manifest["steps"]
     words = np.array(events, dtype=np.int64)
     ticks = int((words >> (int(words.max()).bit_length() - 2) & 1).sum())
-    spikes = decode_events(words, batch=ticks // steps, steps=steps, addresses=network.inputs)
+    spikes = decode_events(words, batch=ticks // steps, steps=steps, addressing=AddressMap(network.input_shape))
     trace = simulate(network, spikes)
     total = 0
     for layer, given in zip(network.layers, [spikes, *trace.spikes], strict=False):

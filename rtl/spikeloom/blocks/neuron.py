@@ -4,11 +4,13 @@ Every function takes and returns Amaranth values; parameters are Python integers
 and signals where they are loaded at run time.
 """
 
+import dataclasses
 from dataclasses import dataclass
 
+import numpy as np
 from amaranth.hdl import *
 
-from ..network.integer import IntegerLayer
+from ..network.integer import IntegerLayer, Leak
 
 __all__ = ["NeuronParameters", "add_small", "fires", "leaked", "saturate"]
 
@@ -28,20 +30,42 @@ class NeuronParameters:
     leak_shifts: tuple[Parameter, ...]
     leak_factor: Parameter
     registers: tuple[Signal, ...]
+    current: "NeuronParameters | None" = None
+    """Leak of a synaptic current."""
 
     @classmethod
     def of(cls, layer: IntegerLayer, registers: dict[str, tuple[int, int]]) -> "NeuronParameters":
-        """Constants of `layer`, with a register in place of each name in `registers` {name: (bits, initial value)}."""
+        """Constants of `layer`, with a register in place of each name in `registers` {name: (bits, initial value)}.
+
+        What differs from neuron to neuron is left at 0: it comes from a memory.
+        """
         signals = {name: Signal(bits, init=value, name=name) for name, (bits, value) in registers.items()}
-        # More than the largest potential takes every potential to 0 just as that does, in a wider adder.
-        amount = min(layer.leak.amount, 1 << (layer.potential_bits - 1))
-        return cls(
-            threshold=signals.get("threshold", layer.threshold),
-            subtracts=signals.get("subtracts", layer.subtracts),
-            leak_amount=signals.get("leak_amount", amount),
-            leak_shifts=tuple(signals.get(f"leak_shift{n}", k) for n, k in enumerate(layer.leak.shifts)),
-            leak_factor=signals.get("leak_factor", layer.leak.factor),
+        per_neuron = [isinstance(value, np.ndarray) for value in (layer.threshold, layer.subtracts)]
+        current = None
+        if layer.current_bits is not None:
+            current = cls.of_leak(layer.current_leak, layer.current_bits, signals, "current_")
+        return dataclasses.replace(
+            cls.of_leak(layer.leak, layer.potential_bits, signals),
+            threshold=signals.get("threshold", 0 if per_neuron[0] else layer.threshold),
+            subtracts=signals.get("subtracts", 0 if per_neuron[1] else layer.subtracts),
             registers=tuple(signals.values()),
+            current=current,
+        )
+
+    @classmethod
+    def of_leak(cls, leak: Leak, bits: int, signals: dict[str, Signal] | None = None, prefix: str = ""):
+        """The leak of a state of `bits` bits, with the signals named `prefix` + parameter where there are any."""
+        signals = signals or {}
+        # More than the largest state takes every state to 0 just as that does, in a wider adder.
+        amount = min(leak.amount, 1 << (bits - 1)) if isinstance(leak.amount, int) else 0
+        factor = leak.factor if isinstance(leak.factor, int) else 0
+        return cls(
+            threshold=None,
+            subtracts=0,
+            leak_amount=signals.get(f"{prefix}leak_amount", amount),
+            leak_shifts=tuple(signals.get(f"{prefix}leak_shift{n}", k) for n, k in enumerate(leak.shifts)),
+            leak_factor=signals.get(f"{prefix}leak_factor", factor),
+            registers=(),
         )
 
 

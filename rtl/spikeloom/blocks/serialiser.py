@@ -36,7 +36,7 @@ class FlagGroup(data.StructLayout):
 
 
 class GroupSerialiser(wiring.Component):
-    """Sends the addresses `group * width + index` of a group's flags, then its tick.
+    """Sends the addresses `group * pitch + index` of a group's flags, then its tick; `pitch` is `width` by default.
 
     A group of k flags takes k cycles, one more with a tick; groups follow each other without a bubble.
 
@@ -50,15 +50,14 @@ class GroupSerialiser(wiring.Component):
     i: stream.Interface
     o: stream.Interface
 
-    def __init__(self, neurons: int, *, width: int):
-        self._width, self._groups = width, -(-neurons // width)
-        super().__init__(
-            {"i": In(stream.Signature(FlagGroup(self._groups, width))), "o": Out(event_signature(neurons))}
-        )
+    def __init__(self, addresses: int, *, width: int, pitch: int | None = None):
+        self._width, self._pitch = width, pitch or width
+        groups = -(-addresses // self._pitch)
+        super().__init__({"i": In(stream.Signature(FlagGroup(groups, width))), "o": Out(event_signature(addresses))})
 
     def elaborate(self, platform):
         m, width = Module(), self._width
-        held = Signal(FlagGroup(self._groups, width), reset_less=True)
+        held = Signal(self.i.payload.shape(), reset_less=True)
         valid = Signal()
         first = Signal(width)
         rest = Signal(width)
@@ -72,7 +71,7 @@ class GroupSerialiser(wiring.Component):
             self.o.valid.eq(valid),
             self.o.p.tick.eq(~some),
             self.o.p.last.eq(self.o.p.tick & held.last),
-            self.o.p.address.eq(Mux(self.o.p.tick, 0, held.group * width + index)),
+            self.o.p.address.eq(Mux(self.o.p.tick, 0, held.group * self._pitch + index)),
             final.eq(~some | ~(many | held.tick)),
             self.i.ready.eq(~valid | (self.o.ready & final)),
         ]

@@ -9,8 +9,10 @@ import struct
 import numpy as np
 
 from ..errors import InputError
-from ..network.integer import IntegerLayer, IntegerNetwork, signed_bits
-from .plan import MAGIC, WORD_BITS, CorePlan, LayerPlan
+from ..network.integer import IntegerLayer, IntegerNetwork, Leak, signed_bits
+from .plan import MAGIC, CorePlan, LayerPlan
+from .rows import WORD_BITS
+from .sweep import SweepPlan
 
 __all__ = ["build_image", "image_words", "read_image"]
 
@@ -56,6 +58,9 @@ def image_words(
             bias = layer.bias if current is None else layer.bias + current.astype(np.int64)
             _check_bias(entry, bias)
             contents = entry.bias_rows(bias)
+        elif kind == "parameters":
+            assert isinstance(entry, SweepPlan)
+            contents = entry.parameter_rows(layer)
         else:
             values = _registers(entry, layer)
             contents = [sum(value << (WORD_BITS * n) for n, value in enumerate(values))]
@@ -106,24 +111,42 @@ def check_fits(plan: CorePlan, network: IntegerNetwork) -> None:
             raise InputError(f"layer {layer.name!r}: {given} does not fit the core; accepted: {accepted}")
 
         built = entry.layer
-        if layer.weights.shape != built.weights.shape:
-            fail(f"shape {list(layer.weights.shape)}", f"{list(built.weights.shape)} [neurons, fan_in]")
-        for name in ("weight_bits", "potential_bits", "reset", "max_count"):
+        if layer.is_plain and built.is_plain and len(layer.connections) == len(built.connections) == 1:
+            given, wanted = (list(x.connections[0].weights.shape) for x in (layer, built))
+            if given != wanted:
+                fail(f"shape {given}", f"{wanted} [neurons, fan_in]")
+        if _shapes(layer) != _shapes(built):
+            fail(f"connections {_shapes(layer)}", f"{_shapes(built)} [weights, source, delay, pool, stride, padding]")
+        for name in ("weight_bits", "potential_bits", "reset", "max_count", "current_bits", "refractory", "adaptation"):
             if getattr(layer, name) != getattr(built, name):
                 fail(f"{name} {getattr(layer, name)!r}", repr(getattr(built, name)))
         if (layer.threshold is None) != (built.threshold is None):
             fail(f"threshold {layer.threshold}", "a read-out" if built.threshold is None else "a firing layer")
-        shape = (layer.leak.kind, len(layer.leak.shifts), layer.leak.fraction_bits)
-        if shape != (built.leak.kind, len(built.leak.shifts), built.leak.fraction_bits):
-            fail(f"leak {layer.leak.describe()!r}", f"the kind of {built.leak.describe()!r}")
-        if entry.weights == "fixed" and not np.array_equal(layer.weights, built.weights):
+        for name in ("threshold", "subtracts"):
+            if isinstance(getattr(layer, name), np.ndarray) != isinstance(getattr(built, name), np.ndarray):
+                fail(f"{name} {getattr(layer, name)}", "one per neuron or one for all, as the core was built for")
+        for name in ("leak", "current_leak"):
+            given, wanted = getattr(layer, name), getattr(built, name)
+            if _leak_kind(given) != _leak_kind(wanted):
+                fail(f"{name.replace('_', ' ')} {given.describe()!r}", f"the kind of {wanted.describe()!r}")
+        if entry.weights == "fixed" and not all(
+            np.array_equal(ours.weights, theirs.weights)
+            for ours, theirs in zip(layer.connections, built.connections, strict=True)
+        ):
             fail("another set of weights", "the one fixed at elaboration, or core.weights = 'loaded'")
         if not entry.bias_loaded and not np.array_equal(layer.bias, built.bias):
             fail("another bias", "the one fixed at elaboration, or core.parameters = 'loaded'")
-        parameters = ("threshold", "subtracts", "leak")
-        if entry.parameters == "fixed" and any(getattr(layer, n) != getattr(built, n) for n in parameters):
+        parameters = ("threshold", "subtracts", "leak", "current_leak")
+        if entry.parameters == "fixed" and any(
+            not np.array_equal(getattr(layer, n), getattr(built, n))
+            if isinstance(getattr(built, n), np.ndarray)
+            else getattr(layer, n) != getattr(built, n)
+            for n in parameters
+        ):
             fail("another threshold, reset or leak", "those fixed at elaboration, or core.parameters = 'loaded'")
         _registers(entry, layer)
+        if isinstance(entry, SweepPlan):
+            entry.parameter_rows(layer)
         if entry.bias_loaded:
             _check_bias(entry, layer.bias)
         for lane, (need, have) in enumerate(zip(_lane_needs(entry, layer), entry.lane_bits, strict=True)):
@@ -131,8 +154,31 @@ def check_fits(plan: CorePlan, network: IntegerNetwork) -> None:
                 fail(f"an accumulator of {need} bits in lane {lane}", f"{have} bits")
 
 
-def _lane_needs(entry: LayerPlan, layer: IntegerLayer) -> list[int]:
+def _shapes(layer: IntegerLayer) -> list:
+    """What decides where spikes go: of each connection, the weights' shape and how the kernel moves."""
+    return [
+        [
+            list(c.weights.shape),
+            list(c.source_shape or ()),
+            c.delay,
+            *map(list, (c.pool, c.stride, c.padding)),
+            c.groups,
+        ]
+        for c in layer.connections
+    ]
+
+
+def _leak_kind(leak: Leak) -> tuple:
+    per_neuron = [isinstance(value, int) for value in (leak.amount, leak.factor)]
+    return leak.kind, len(leak.shifts), leak.fraction_bits, per_neuron
+
+
+def _lane_needs(entry: LayerPlan | SweepPlan, layer: IntegerLayer) -> list[int]:
     """Accumulator bits that each lane needs for `layer`, with any direct current that its biases can hold."""
+    if isinstance(entry, SweepPlan):
+        low, high = layer.summed_range()
+        bits = np.array([signed_bits(a, b) for a, b in zip(low, high, strict=True)])
+        return [int(need) for need in entry.placed(bits).max(axis=0)]
     low, high = layer.accumulator_range()
     if entry.direct:
         half = 1 << (entry.bias_bits - 1)
@@ -141,14 +187,12 @@ def _lane_needs(entry: LayerPlan, layer: IntegerLayer) -> list[int]:
     return [max(bits[lane :: entry.lanes]) for lane in range(entry.lanes)]
 
 
-def _registers(entry: LayerPlan, layer: IntegerLayer) -> list[int]:
+def _registers(entry: LayerPlan | SweepPlan, layer: IntegerLayer) -> list[int]:
     """Values of the parameter registers of `entry` for `layer`, in order."""
-    values = {
-        "threshold": layer.threshold,
-        "subtracts": layer.subtracts,
-        "leak_amount": layer.leak.amount,
-        "leak_factor": layer.leak.factor,
-    } | {f"leak_shift{n}": k for n, k in enumerate(layer.leak.shifts)}
+    values: dict = {"threshold": layer.threshold, "subtracts": layer.subtracts}
+    for prefix, leak in (("", layer.leak), ("current_", layer.current_leak)):
+        values |= {f"{prefix}leak_amount": leak.amount, f"{prefix}leak_factor": leak.factor}
+        values |= {f"{prefix}leak_shift{n}": k for n, k in enumerate(leak.shifts)}
     result = []
     for name, (bits, _) in entry.registers.items():
         value = values[name]
@@ -160,7 +204,7 @@ def _registers(entry: LayerPlan, layer: IntegerLayer) -> list[int]:
     return result
 
 
-def _check_bias(entry: LayerPlan, bias: np.ndarray) -> None:
+def _check_bias(entry: LayerPlan | SweepPlan, bias: np.ndarray) -> None:
     low, high = -(1 << (entry.bias_bits - 1)), (1 << (entry.bias_bits - 1)) - 1
     if bias.size and (bias.min() < low or bias.max() > high):
         raise InputError(

@@ -4,6 +4,7 @@ A layer of N neurons on P lanes has G = ceil(N / P) groups; neuron n sits in lan
 row holds one weight per lane: row `source * G + group`. Packing a layer costs O(N * fan_in).
 """
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Sequence
@@ -16,30 +17,19 @@ import numpy as np
 from ..config import CoreConfig
 from ..errors import InputError
 from ..network.integer import IntegerLayer, IntegerNetwork, signed_bits
+from .rows import WORD_BITS, pack_rows
+from .sweep import SweepPlan
 
-__all__ = ["CorePlan", "LayerPlan", "pack_rows", "plan_core"]
+__all__ = ["CorePlan", "Edge", "LayerPlan", "dense_weights", "plan_core"]
 
-WORD_BITS = 32
 TAKEN = ("decision", "load")
 """Parts of a core that stand beside its layers."""
 MAGIC = 0x4C_4B_50_53  # "SPKL" as four little-endian bytes
 
 
-def pack_rows(values: np.ndarray, bits: int) -> list[int]:
-    """Rows of signed fields as integers: field p of a row is its bits [p * bits, (p + 1) * bits).
-
-    `values` is an integer array [rows, fields].
-    """
-    rows, fields = values.shape
-    if bits == 0:
-        return [0] * rows
-    packed = []
-    shifts = np.arange(bits, dtype=np.int64)
-    for start in range(0, rows, 256):  # bounds the memory of the unpacked bits
-        block = values[start : start + 256].astype(np.int64)
-        unpacked = ((block[:, :, None] >> shifts) & 1).astype(np.uint8).reshape(len(block), fields * bits)
-        packed += [int.from_bytes(row.tobytes(), "little") for row in np.packbits(unpacked, axis=1, bitorder="little")]
-    return packed
+def dense_weights(layer: IntegerLayer) -> np.ndarray:
+    """Weights of a layer whose connections are all dense, side by side: int64 [neurons, sources of all]."""
+    return np.concatenate([connection.weights for connection in layer.connections], axis=1)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,6 +53,27 @@ class LayerPlan:
         return self.layer.name
 
     @property
+    def input_addresses(self) -> int:
+        """Addresses of the engine's input lie below this: sources of all connections, one after the other."""
+        return self.layer.fan_in
+
+    @property
+    def output_addresses(self) -> int:
+        """Addresses of the engine's output lie below this."""
+        return self.layer.neurons
+
+    @property
+    def bases(self) -> tuple[int, ...]:
+        """Address at which the spikes of each connection begin."""
+        sizes = [connection.sources for connection in self.layer.connections]
+        return tuple(sum(sizes[:n]) for n in range(len(sizes)))
+
+    @property
+    def weight_depth(self) -> int:
+        """Rows of the weight memory."""
+        return self.layer.fan_in * self.groups
+
+    @property
     def groups(self) -> int:
         """Rows of lanes that cover the layer."""
         return -(-self.layer.neurons // self.lanes)
@@ -82,8 +93,9 @@ class LayerPlan:
         """Bits of one bias; 0 where the layer has none and can get none."""
         layer, bounds = self.layer, [int(self.layer.bias.min()), int(self.layer.bias.max())]
         if self.direct:  # W x + bias with every x in 0 .. 1
-            bounds += [int((np.minimum(layer.weights, 0).sum(axis=1) + layer.bias).min())]
-            bounds += [int((np.maximum(layer.weights, 0).sum(axis=1) + layer.bias).max())]
+            weights = dense_weights(layer)
+            bounds += [int((np.minimum(weights, 0).sum(axis=1) + layer.bias).min())]
+            bounds += [int((np.maximum(weights, 0).sum(axis=1) + layer.bias).max())]
         elif self.parameters == "loaded":
             return max(layer.potential_bits, signed_bits(min(bounds), max(bounds)))
         return signed_bits(min(bounds), max(bounds)) if self.direct or any(bounds) else 0
@@ -118,7 +130,7 @@ class LayerPlan:
         """Contents of the weight memory; lanes beyond the layer hold 0."""
         layer = layer or self.layer
         padded = np.zeros((self.groups * self.lanes, layer.fan_in), np.int64)
-        padded[: layer.neurons] = layer.weights
+        padded[: layer.neurons] = dense_weights(layer)
         return pack_rows(padded.T.reshape(layer.fan_in * self.groups, self.lanes), layer.weight_bits)
 
     def bias_rows(self, bias: np.ndarray | None = None) -> list[int]:
@@ -150,10 +162,34 @@ class LayerPlan:
                 raise InputError(f"layer {self.name!r}: {name} = {value}: accepted is at most {(1 << bits) - 1}")
         return fields
 
+    @property
+    def regions(self) -> list[tuple[str, int, int]]:
+        """What the load port writes: (kind, rows, bits of a row)."""
+        regions = []
+        if self.weights == "loaded":
+            regions.append(("weights", self.weight_depth, self.weight_row_bits))
+        if self.bias_loaded and self.bias_bits:
+            regions.append(("bias", self.groups, self.lanes * self.bias_bits))
+        if self.registers:
+            regions.append(("registers", 1, WORD_BITS * len(self.registers)))
+        return regions
+
+    def fixed_digest(self) -> str:
+        """SHA-256 of the contents that are hardware, as hex digits."""
+        layer = self.layer
+        fixed = (
+            dense_weights(layer).tolist() if self.weights == "fixed" else None,
+            layer.bias.tolist() if not self.bias_loaded else None,
+            (layer.threshold, layer.subtracts, layer.leak.describe()) if self.parameters == "fixed" else None,
+        )
+        return hashlib.sha256(repr(fixed).encode()).hexdigest()
+
     def structure(self) -> dict:
         """Everything that decides the hardware of this layer, as JSON values."""
         layer = self.layer
         return {
+            "engine": "parallel" if self.parallel else "grouped",
+            "connections": [[connection.sources, connection.delay] for connection in layer.connections],
             "name": layer.name,
             "fan_in": layer.fan_in,
             "neurons": layer.neurons,
@@ -174,6 +210,23 @@ class LayerPlan:
         }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Edge:
+    """The way of spikes from a source to a connection of a layer.
+
+    `queue` items are held on the way, beside what the blocks of the way hold: on a short cut past other layers, those
+    of the steps by which they lag; on a delayed edge, those of its `delay` steps.
+    """
+
+    source: str
+    layer: str
+    connection: int
+    delay: int
+    queue: int
+    leads: bool
+    """Whether the ticks of this edge say which one is the last."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CorePlan:
     """A network placed on a digital core."""
@@ -182,7 +235,7 @@ class CorePlan:
     core: CoreConfig
     steps: int
     """Steps of one input: sizes the spike counters of the decision unit."""
-    layers: tuple[LayerPlan, ...]
+    layers: tuple[LayerPlan | SweepPlan, ...]
 
     @property
     def decision(self) -> Literal["count", "first", "value", "none"]:
@@ -199,15 +252,48 @@ class CorePlan:
     @cached_property
     def regions(self) -> list[tuple[str, str, int, int]]:
         """What the load port writes: (layer, kind, rows, bits of a row); the index is the number of the region."""
-        regions = []
-        for plan in self.layers:
-            if plan.weights == "loaded":
-                regions.append((plan.name, "weights", plan.layer.fan_in * plan.groups, plan.weight_row_bits))
-            if plan.bias_loaded and plan.bias_bits:
-                regions.append((plan.name, "bias", plan.groups, plan.lanes * plan.bias_bits))
-            if plan.registers:
-                regions.append((plan.name, "registers", 1, WORD_BITS * len(plan.registers)))
-        return regions
+        return [(plan.name, *region) for plan in self.layers for region in plan.regions]
+
+    @cached_property
+    def edges(self) -> tuple[Edge, ...]:
+        """Every edge of the network, by layer and connection."""
+        network, level, edges = self.network, {"input": 0}, []
+        for layer in network.layers:
+            now = [s for s, c in zip(network.sources(layer), layer.connections, strict=True) if c.delay == 0]
+            level[layer.name] = 1 + max((level[source] for source in now), default=0)
+        for layer in network.layers:
+            sources = network.sources(layer)
+            leader = self._leader(layer, sources)
+            for n, (source, connection) in enumerate(zip(sources, layer.connections, strict=True)):
+                step = connection.sources * layer.max_count + 1  # the most items of a step
+                lag = connection.delay or level[layer.name] - 1 - level[source]
+                edges.append(
+                    Edge(
+                        source=source,
+                        layer=layer.name,
+                        connection=n,
+                        delay=connection.delay,
+                        queue=lag * step,
+                        leads=n == leader,
+                    )
+                )
+        return tuple(edges)
+
+    def _leader(self, layer: IntegerLayer, sources: tuple[str, ...]) -> int:
+        """The connection whose ticks say which one is the last: one without a delay, or one from outside any loop."""
+        for n, connection in enumerate(layer.connections):
+            if connection.delay == 0:
+                return n
+        downstream, grown = {layer.name}, True
+        while grown:
+            reached = {
+                other.name
+                for other in self.network.layers
+                if any(source in downstream for source in self.network.sources(other))
+            }
+            grown = not reached <= downstream
+            downstream |= reached
+        return next((n for n, source in enumerate(sources) if source not in downstream), 0)
 
     @cached_property
     def hash(self) -> str:
@@ -220,20 +306,8 @@ class CorePlan:
             "core": [self.core.kind, self.core.queue_depth, self.core.spike_queue, self.decision, self.core.readout],
             "probe": self.core.probe,
             "steps": self.steps,
-            "fixed": [
-                hashlib.sha256(
-                    repr(
-                        (
-                            plan.layer.weights.tolist() if plan.weights == "fixed" else None,
-                            plan.layer.bias.tolist() if not plan.bias_loaded else None,
-                            (plan.layer.threshold, plan.layer.subtracts, plan.layer.leak.describe())
-                            if plan.parameters == "fixed"
-                            else None,
-                        )
-                    ).encode()
-                ).hexdigest()
-                for plan in self.layers
-            ],
+            "edges": [dataclasses.asdict(edge) for edge in self.edges],
+            "fixed": [plan.fixed_digest() for plan in self.layers],
         }
         return hashlib.sha256(json.dumps(structure, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -254,25 +328,36 @@ def plan_core(network: IntegerNetwork, core: CoreConfig, *, steps: int, direct: 
         names = ", ".join(layer.name for layer in network.layers)
         raise InputError(f"core.lanes: {len(wanted)} numbers were given; accepted is one, or one for each of {names}")
     layers = []
+    shapes = {"input": network.input_shape} | {layer.name: layer.shape for layer in network.layers}
     for index, (layer, lanes) in enumerate(zip(network.layers, wanted, strict=True)):
+        plain = layer.is_plain and all(len(shapes[source]) == 1 for source in network.sources(layer))
+        width = layer.neurons if plain else layer.shape[0]
         if isinstance(lanes, str):  # "full"
-            count = layer.neurons
+            count = width
         elif isinstance(core.lanes, list):
             count = lanes
         else:
-            count = min(lanes, layer.neurons)  # one number for all: narrow layers take what they can use
+            count = min(lanes, width)  # one number for all: narrow layers take what they can use
             if lanes > max(entry.neurons for entry in network.layers):
                 widest = max(network.layers, key=lambda entry: entry.neurons)
                 raise InputError(
                     f"core.lanes: {lanes} was given; accepted is 1 to {widest.neurons}, "
                     f'the width of the widest layer {widest.name!r}, or "full"'
                 )
-        if not 1 <= count <= layer.neurons:
+        if not 1 <= count <= width:
             raise InputError(
-                f'core.lanes: {count} was given for layer {layer.name!r}; accepted is 1 to {layer.neurons} or "full"'
+                f'core.lanes: {count} was given for layer {layer.name!r}; accepted is 1 to {width} or "full"'
             )
+        if not plain and not _divides(layer, count):
+            accepted = [n for n in range(1, width + 1) if _divides(layer, n)]
+            if isinstance(core.lanes, list):
+                raise InputError(
+                    f"core.lanes: {count} was given for layer {layer.name!r} of {layer.shape[0]} channels; "
+                    f"accepted are {', '.join(map(str, accepted))}"
+                )
+            count = max(n for n in accepted if n <= count)
         layers.append(
-            LayerPlan(
+            (LayerPlan if plain else SweepPlan)(
                 layer=layer,
                 lanes=count,
                 weights=core.weights,
@@ -291,3 +376,11 @@ def plan_core(network: IntegerNetwork, core: CoreConfig, *, steps: int, direct: 
             "core.decision: 'value' was given, but the last layer fires; accepted: count, first, none, auto"
         )
     return CorePlan(network=network, core=core, steps=steps, layers=tuple(layers))
+
+
+def _divides(layer: IntegerLayer, lanes: int) -> bool:
+    """Whether rows of `lanes` channels fit the channel groups of `layer` and, in a map, its address fields."""
+    if len(layer.shape) > 1 and lanes & (lanes - 1) and lanes != layer.shape[0]:
+        return False
+    narrow = [layer.shape[0] // c.groups for c in layer.connections if c.is_convolution and c.groups > 1]
+    return all(size % lanes == 0 or lanes % size == 0 for size in narrow)

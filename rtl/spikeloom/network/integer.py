@@ -9,18 +9,31 @@ One step of a neuron with stored potential v and input spikes s_i::
     v = 0 | u - r | u                  zero, subtract, none
 
 The delayed kinds reset in the *next* step: u = leak(v) - r (v >= theta), or 0 where v >= theta; v = u.
+
+Further kinds, each with its own equations, in which every state is clamped to its width once per step::
+
+    synaptic current   i = clamp(leak_i(i) + sum_i w_i s_i);  u = clamp(leak(v) + bias + i)            (CubaLIF)
+    adaptive           theta_t = theta + b;  s = u >= theta_t;  then b = clamp(leak_b(b) + increment s)
+    refractory         in the r steps after a spike v = 0 and s = 0; i and b go on
+
+A network is a graph of layers; a connection of delay d brings the spikes of d steps before.
 """
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
 from ..errors import InputError
+from .connections import Connection
 
-__all__ = ["IntegerLayer", "IntegerNetwork", "Leak", "ResetKind", "signed_bits"]
+__all__ = ["INPUT", "Adaptation", "IntegerLayer", "IntegerNetwork", "Leak", "ResetKind", "signed_bits"]
+
+INPUT = "input"
+"""What connections call the network's input."""
 
 ResetKind = Literal["zero", "subtract", "delayed_zero", "delayed_subtract", "none"]
 RESET_KINDS = ("zero", "subtract", "delayed_zero", "delayed_subtract", "none")
@@ -46,26 +59,29 @@ class Leak:
     multiply  (v * factor) >> fraction_bits                       0 <= factor <= 2**fraction_bits
     ========  ==================================================  =====================
 
-    `>>` floors. Raises InputError where the parameters do not belong to the kind.
+    `amount` and `factor` may be a tuple, one number per neuron. `>>` floors. Raises InputError where the parameters do not belong to the kind.
     """
 
     kind: Literal["none", "linear", "shift", "multiply"] = "none"
-    amount: int = 0
+    amount: int | tuple[int, ...] = 0
     shifts: tuple[int, ...] = ()
-    factor: int = 0
+    factor: int | tuple[int, ...] = 0
     fraction_bits: int = 0
 
     def __post_init__(self):
         kind = self.kind
         if kind not in LEAK_KINDS:
             raise InputError(f"leak kind {kind!r}: accepted are {', '.join(LEAK_KINDS)}")
-        if kind == "linear" and self.amount < 1:
-            raise InputError(f"linear leak of {self.amount} per step: accepted is an integer of at least 1")
+        amounts, factors = (_numbers(value) for value in (self.amount, self.factor))
+        if kind == "linear" and min(amounts) < 1:
+            raise InputError(f"linear leak of {min(amounts)} per step: accepted is an integer of at least 1")
         if kind == "shift" and not (len(self.shifts) in (1, 2) and all(1 <= k <= MAX_BITS for k in self.shifts)):
             raise InputError(f"shift leak by {self.shifts}: accepted are one or two shifts of 1 to {MAX_BITS}")
-        if kind == "multiply" and not (1 <= self.fraction_bits <= 24 and 0 <= self.factor <= 1 << self.fraction_bits):
+        if kind == "multiply" and not (
+            1 <= self.fraction_bits <= 24 and 0 <= min(factors) and max(factors) <= 1 << self.fraction_bits
+        ):
             raise InputError(
-                f"multiply leak by {self.factor} / 2**{self.fraction_bits}: accepted are 1 to 24 fraction bits "
+                f"multiply leak by {min(factors)} to {max(factors)} / 2**{self.fraction_bits}: accepted are 1 to 24 fraction bits "
                 "and a factor of 0 to 2**fraction_bits"
             )
         unused = {
@@ -86,14 +102,16 @@ class Leak:
         if self.kind == "none":
             return v
         if self.kind == "linear":
-            amount = min(self.amount, np.iinfo(v.dtype).max)  # takes every v but the type's lowest to 0 just as well
+            top = np.iinfo(v.dtype).max  # takes every v but the type's lowest to 0 just as well
+            amount = np.array([min(amount, top) for amount in _numbers(self.amount)], v.dtype)
+            amount = amount if self.per_neuron else amount[0]
             return np.where(v >= 0, np.maximum(v - amount, 0), np.minimum(v + amount, 0)).astype(v.dtype)
         if self.kind == "shift":
             u = v
             for k in self.shifts:
                 u = u - (v >> k)
             return u
-        return (v * v.dtype.type(self.factor)) >> self.fraction_bits
+        return (v * np.array(self.factor, v.dtype)) >> self.fraction_bits
 
     def range(self, low: int, high: int) -> tuple[int, int]:
         """Smallest and largest u over low <= v <= high, both attained.
@@ -107,30 +125,72 @@ class Leak:
             larger = max(self.shifts)
             first, last = -(-low >> larger) << larger, high >> larger << larger  # multiples: first >= low, last <= high
             values |= {v for v in (first, last - 1) if low <= v <= high}
-        bounds = self.apply(np.array(sorted(values), dtype=np.int64))
+        points = np.array(sorted(values), dtype=np.int64)
+        bounds = self.apply(points[:, None] if self.per_neuron else points)
         return int(bounds.min()), int(bounds.max())
+
+    @property
+    def per_neuron(self) -> bool:
+        """Whether every neuron has a number of its own."""
+        return not (isinstance(self.amount, int) and isinstance(self.factor, int))
 
     def describe(self) -> str:
         """A short text such as `shift 4`."""
+
+        def number(value: int | tuple[int, ...]) -> str:
+            return str(value) if isinstance(value, int) else f"{min(value)}..{max(value)}"
+
         detail = {
             "none": "",
-            "linear": f" {self.amount}",
+            "linear": f" {number(self.amount)}",
             "shift": " " + "+".join(map(str, self.shifts)),
-            "multiply": f" {self.factor}/2^{self.fraction_bits}",
+            "multiply": f" {number(self.factor)}/2^{self.fraction_bits}",
         }[self.kind]
         return self.kind + detail
+
+    def check_neurons(self, neurons: int) -> None:
+        """Raise InputError unless numbers per neuron are as many as `neurons`."""
+        for name in ("amount", "factor"):
+            value = getattr(self, name)
+            if not isinstance(value, int) and len(value) != neurons:
+                raise InputError(f"leak {name}: {len(value)} numbers; accepted is one, or one for each of {neurons}")
+
+
+def _numbers(value: int | tuple[int, ...]) -> tuple[int, ...]:
+    return (value,) if isinstance(value, int) else value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adaptation:
+    """A threshold that rises with every spike: theta_t = theta + b, b = clamp(leak(b) + increment s).
+
+    `bits` is the width of the unsigned b (0 <= b < 2**bits). Raises InputError for numbers outside 1 to 24 bits, an
+    increment outside 1 to 2**bits - 1 or a leak per neuron.
+    """
+
+    bits: int
+    leak: Leak
+    increment: int
+
+    def __post_init__(self):
+        if not 1 <= self.bits <= 24:
+            raise InputError(f"adaptation of {self.bits} bits: accepted is 1 to 24")
+        if not 1 <= self.increment < 1 << self.bits:
+            raise InputError(f"adaptation by {self.increment}: accepted is 1 to {(1 << self.bits) - 1}")
+        if self.leak.per_neuron:
+            raise InputError("adaptation with a leak per neuron: accepted is one for all")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class IntegerLayer:
-    """A fully connected layer of integer neurons.
+    """A layer of integer neurons and the connections that lead to it.
 
     Parameters
     ----------
     name : str
         Unique in the network.
-    weights : int64 array [neurons, fan_in]
-        Synaptic weights, signed, within `weight_bits`.
+    connections : tuple of Connection
+        Their spikes add up. All have the same number of targets; where one is a convolution, its shape is the layer's.
     weight_bits, potential_bits : int
         Widths of a stored weight and of the stored potential v (signed).
     bias : int64 array [neurons], optional
@@ -138,12 +198,19 @@ class IntegerLayer:
     leak : Leak
     reset : str
         zero, subtract, delayed_zero, delayed_subtract or none.
-    threshold : int or None
+    threshold : int, int64 array [neurons] or None
         theta; None makes a read-out: it never fires, its potential is the answer.
-    reset_amount : int or None
+    reset_amount : int, int64 array [neurons] or None
         r of the subtracting kinds; theta by default.
     max_count : int
         Largest number of spikes that one source may send in one step.
+    current_bits : int or None
+        Width of a synaptic current i (signed); None: spikes go straight into the potential.
+    current_leak : Leak
+        Of the synaptic current.
+    refractory : int
+        Steps r after a spike in which the neuron rests.
+    adaptation : Adaptation or None
 
     Raises
     ------
@@ -152,80 +219,176 @@ class IntegerLayer:
     """
 
     name: str
-    weights: np.ndarray
+    connections: tuple[Connection, ...]
     weight_bits: int
     potential_bits: int
     bias: np.ndarray = field(default=None)  # type: ignore[assignment]
     leak: Leak = Leak()
     reset: ResetKind = "zero"
-    threshold: int | None = None
-    reset_amount: int | None = None
+    threshold: int | np.ndarray | None = None
+    reset_amount: int | np.ndarray | None = None
     max_count: int = 1
+    current_bits: int | None = None
+    current_leak: Leak = Leak()
+    refractory: int = 0
+    adaptation: Adaptation | None = None
+
+    @classmethod
+    def dense(cls, *, name: str, weights: np.ndarray, **rest) -> "IntegerLayer":
+        """A layer with one dense connection, weights [neurons, fan_in], from the layer before it."""
+        try:
+            return cls(name=name, connections=(Connection(weights=weights),), **rest)
+        except InputError as error:
+            text = str(error)
+            raise InputError(text if text.startswith("layer ") else f"layer {name!r}: {text}") from None
 
     def __post_init__(self):
         def fail(text: str):
             raise InputError(f"layer {self.name!r}: {text}")
 
-        weights = np.array(self.weights)
-        if weights.ndim != 2 or 0 in weights.shape or weights.dtype.kind not in "iu":
-            fail(
-                f"weights of shape {weights.shape} and type {weights.dtype}: accepted is [neurons, fan_in] of integers"
-            )
-        bias = np.zeros(len(weights), np.int64) if self.bias is None else np.array(self.bias)
-        if bias.shape != (len(weights),) or bias.dtype.kind not in "iu":
-            fail(f"bias of shape {bias.shape} and type {bias.dtype}: accepted are {len(weights)} integers")
-        for what, array in (("weights", weights), ("bias", bias)):
-            if signed_bits(array.min(), array.max()) > MAX_BITS:
-                fail(f"{what} from {array.min()} to {array.max()} need more than {MAX_BITS} bits")
-        weights, bias = weights.astype(np.int64), bias.astype(np.int64)
-        for array in (weights, bias):
-            array.flags.writeable = False
-        object.__setattr__(self, "weights", weights)
+        if not self.connections:
+            fail("no connection; accepted is at least one")
+        object.__setattr__(self, "connections", tuple(self.connections))
+        shapes = {c.shape for c in self.connections if c.is_convolution} or {self.connections[0].shape}
+        sizes = {c.neurons for c in self.connections}
+        if len(shapes) > 1 or len(sizes) > 1:
+            fail(f"connections to {[list(c.shape) for c in self.connections]}: accepted is one shape for all of them")
+        neurons = self.neurons
+        bias = np.zeros(neurons, np.int64) if self.bias is None else np.array(self.bias)
+        if bias.shape != (neurons,) or bias.dtype.kind not in "iu":
+            fail(f"bias of shape {bias.shape} and type {bias.dtype}: accepted are {neurons} integers")
+        if signed_bits(bias.min(), bias.max()) > MAX_BITS:
+            fail(f"bias from {bias.min()} to {bias.max()} need more than {MAX_BITS} bits")
+        bias = bias.astype(np.int64)
+        bias.flags.writeable = False
         object.__setattr__(self, "bias", bias)
         if not 1 <= self.weight_bits <= 32:
             fail(f"weight_bits = {self.weight_bits}: accepted is 1 to 32")
         if not 2 <= self.potential_bits <= 48:
             fail(f"potential_bits = {self.potential_bits}: accepted is 2 to 48")
-        need = signed_bits(weights.min(), weights.max())
-        if need > self.weight_bits:
-            fail(f"weights from {weights.min()} to {weights.max()} need {need} bits; weight_bits is {self.weight_bits}")
+        for connection in self.connections:
+            low, high = int(connection.weights.min()), int(connection.weights.max())
+            need = signed_bits(low, high)
+            if need > self.weight_bits:
+                fail(f"weights from {low} to {high} need {need} bits; weight_bits is {self.weight_bits}")
         if self.reset not in RESET_KINDS:
             fail(f"reset {self.reset!r}: accepted are {', '.join(RESET_KINDS)}")
         if self.max_count < 1:
             fail(f"max_count = {self.max_count}: accepted is at least 1")
-        if self.threshold is None:
+        for name in ("threshold", "reset_amount"):
+            value = getattr(self, name)
+            if isinstance(value, np.ndarray):
+                if value.shape != (neurons,) or value.dtype.kind not in "iu":
+                    fail(f"{name} of shape {value.shape} and type {value.dtype}: accepted are {neurons} integers")
+                value = value.astype(np.int64)
+                if (value == value[0]).all():  # one for all: no memory for it
+                    value = int(value[0])
+                else:
+                    value.flags.writeable = False
+                object.__setattr__(self, name, value)
+        threshold, amount = (None if x is None else np.array(x) for x in (self.threshold, self.reset_amount))
+        if threshold is None:
             if self.reset != "none":
                 fail(f"reset {self.reset!r} without a threshold: a read-out has reset = 'none'")
-        elif not 1 <= self.threshold <= self.v_max:
+            if self.refractory or self.adaptation is not None:
+                fail("a refractory period or an adaptation without a threshold: a read-out has neither")
+        elif not (1 <= threshold.min() and threshold.max() <= self.v_max):
             fail(
-                f"threshold {self.threshold} is unreachable: {self.potential_bits}-bit potentials reach 1 to "
+                f"threshold {threshold.min() if threshold.min() < 1 else threshold.max()} is unreachable: "
+                f"{self.potential_bits}-bit potentials reach 1 to "
                 f"{self.v_max}; raise potential_bits or lower the threshold"
             )
-        if self.reset_amount is not None:
+        if amount is not None:
             if not self.reset.endswith("subtract"):
                 fail(f"reset_amount = {self.reset_amount} does not belong to reset {self.reset!r}")
-            if not 1 <= self.reset_amount <= self.v_max:
+            if not (1 <= amount.min() and amount.max() <= self.v_max):
                 fail(f"reset_amount = {self.reset_amount}: accepted is 1 to {self.v_max}")
-        if self.leak.kind == "multiply" and self.potential_bits + self.leak.fraction_bits > MAX_BITS:
-            fail(
-                f"potential_bits = {self.potential_bits} and {self.leak.fraction_bits} fraction bits of the leak: "
-                f"accepted are at most {MAX_BITS} together"
-            )
+        if self.current_bits is not None and not 2 <= self.current_bits <= 48:
+            fail(f"current_bits = {self.current_bits}: accepted is 2 to 48")
+        if self.current_bits is None and self.current_leak.kind != "none":
+            fail("a leak of the synaptic current without one: accepted is current_bits")
+        if not 0 <= self.refractory <= 1 << 16:
+            fail(f"refractory = {self.refractory}: accepted is 0 to {1 << 16} steps")
+        if self.adaptation is not None and self.reset.startswith("delayed"):
+            fail(f"an adaptive threshold with reset {self.reset!r}: accepted are zero, subtract, none")
+        for leak, bits in ((self.leak, self.potential_bits), (self.current_leak, self.current_bits or 0)):
+            leak.check_neurons(neurons)
+            if leak.kind == "multiply" and bits + leak.fraction_bits > MAX_BITS:
+                fail(
+                    f"potential_bits = {bits} and {leak.fraction_bits} fraction bits of the leak: "
+                    f"accepted are at most {MAX_BITS} together"
+                )
         # In Python integers, since a sum that is too large does not fit numpy's either; |weights| < 2**32 here.
-        sums = int(np.abs(weights).sum(axis=1).max()) * self.max_count
+        low, high = self._sums()
+        sums = max(-int(low.min()), int(high.max()), 0) * self.max_count
         reach = sums + max(-int(bias.min()), int(bias.max()), 0) - self.v_min
         if signed_bits(-reach, reach) > MAX_BITS:
             fail(f"its sums reach {reach} and need more than {MAX_BITS} bits")
 
+    def _sums(self) -> tuple[np.ndarray, np.ndarray]:
+        """Sums of the negative and of the positive weights of each neuron over all connections."""
+        parts = [connection.sums() for connection in self.connections]
+        return sum(low for low, _ in parts), sum(high for _, high in parts)  # type: ignore[return-value]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(neurons,), or (channels, height, width) where a connection is a convolution."""
+        return next((c.shape for c in self.connections if c.is_convolution), self.connections[0].shape)
+
     @property
     def neurons(self) -> int:
         """Number of neurons."""
-        return self.weights.shape[0]
+        return self.connections[0].neurons
 
     @property
     def fan_in(self) -> int:
-        """Number of input addresses."""
-        return self.weights.shape[1]
+        """Number of input addresses, those of all connections."""
+        return sum(connection.sources for connection in self.connections)
+
+    @property
+    def weights(self) -> np.ndarray:
+        """Weights [neurons, fan_in] of a layer with a single dense connection and no pool.
+
+        Raises
+        ------
+        InputError
+            For any other layer: it has no such array.
+        """
+        (first, *others) = self.connections
+        if others or first.is_convolution or first.sources != first.weights.shape[1]:
+            raise InputError(f"layer {self.name!r}: its connections are not one array; accepted is a dense layer")
+        return first.weights
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the equations are those of the plain kinds, parameters the same for all, connections dense and flat.
+
+        Such a layer fits the engines without a separate update sweep.
+        """
+        return (
+            self.current_bits is None
+            and not self.refractory
+            and self.adaptation is None
+            and not isinstance(self.threshold, np.ndarray)
+            and not isinstance(self.reset_amount, np.ndarray)
+            and not self.leak.per_neuron
+            and all(not c.is_convolution and len(c.source_shape or ()) == 1 for c in self.connections)
+        )
+
+    @property
+    def synapses(self) -> int:
+        """Stored weights."""
+        return sum(connection.weights.size for connection in self.connections)
+
+    @property
+    def dense_operations(self) -> int:
+        """Multiply-adds of a step when every source is looked at: one per source and target that are connected."""
+        return sum(c.weights.size if not c.is_convolution else int(c.matrix.nnz) for c in self.connections)
+
+    def summed_range(self) -> tuple[np.ndarray, np.ndarray]:
+        """Proven bounds (low, high), int64 [neurons] each, of a step's sum of w s alone, in any order."""
+        low, high = self._sums()
+        return low * self.max_count, high * self.max_count
 
     @property
     def v_min(self) -> int:
@@ -238,7 +401,7 @@ class IntegerLayer:
         return (1 << (self.potential_bits - 1)) - 1
 
     @property
-    def subtracts(self) -> int:
+    def subtracts(self) -> int | np.ndarray:
         """r: what a spike takes off the potential (0 unless the reset subtracts)."""
         if not self.reset.endswith("subtract"):
             return 0
@@ -255,8 +418,7 @@ class IntegerLayer:
         low, high = self.leak.range(self.v_min, self.v_max)
         low, high = min(low, self.v_min), max(high, self.v_max)  # the register also holds v itself
         # A subtracting reset stays above v_min: it takes at most v_max off a potential that is not negative.
-        negative = np.minimum(self.weights, 0).sum(axis=1) * self.max_count
-        positive = np.maximum(self.weights, 0).sum(axis=1) * self.max_count
+        negative, positive = self.summed_range()
         return low + np.minimum(self.bias, 0) + negative, high + np.maximum(self.bias, 0) + positive
 
     def accumulator_bits(self) -> np.ndarray:
@@ -267,9 +429,16 @@ class IntegerLayer:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class IntegerNetwork:
-    """A chain of integer layers, input first.
+    """A graph of integer layers; the last one is the output.
 
-    `state` says what happens to the potentials at the end of an input: `clear` (v = 0) or `keep`.
+    Layers stand in an order in which every connection without a delay comes from the input or from a layer before.
+    `state` says what happens to the potentials, and to spikes on their way through delays, at the end of an input:
+    `clear` (all is as after reset) or `keep`.
+
+    Raises
+    ------
+    InputError
+        For a source that is not there, one of another shape, a loop without a delay, a read-out that feeds something.
     """
 
     name: str
@@ -284,19 +453,66 @@ class IntegerNetwork:
         names = [layer.name for layer in self.layers]
         if len(set(names)) != len(names):
             raise InputError(f"network {self.name!r}: layer names {names} must differ")
-        for before, after in zip(self.layers, self.layers[1:], strict=False):
-            if before.threshold is None:
-                raise InputError(f"layer {before.name!r} is a read-out; only the last layer may be one")
-            if before.neurons != after.fan_in:
-                raise InputError(
-                    f"layer {after.name!r} has a fan-in of {after.fan_in}, "
-                    f"but {before.name!r} has {before.neurons} neurons"
-                )
+        if INPUT in names:
+            raise InputError(f"network {self.name!r}: a layer called {INPUT!r}; accepted is any other name")
+        shapes: dict[str, tuple[int, ...]] = {layer.name: layer.shape for layer in self.layers}
+        earlier = {INPUT}
+        for layer in self.layers:
+            for source, connection in zip(self.sources(layer), layer.connections, strict=True):
+                given = tuple(connection.source_shape or ())
+                if source == INPUT:
+                    shapes.setdefault(INPUT, given)
+                if source not in shapes:
+                    raise InputError(
+                        f"layer {layer.name!r}: a connection from {source!r}; accepted are {INPUT}, {', '.join(names)}"
+                    )
+                if source != INPUT and self.layers[names.index(source)].threshold is None:
+                    raise InputError(f"layer {source!r} is a read-out; only the last layer may be one")
+                if math.prod(given) != math.prod(shapes[source]):
+                    of = "the input" if source == INPUT else repr(source)
+                    raise InputError(
+                        f"layer {layer.name!r} has a fan-in of {math.prod(given)}, "
+                        f"but {of} has {math.prod(shapes[source])} neurons"
+                    )
+                if given != shapes[source]:
+                    raise InputError(
+                        f"layer {layer.name!r}: a source of shape {list(given)}; accepted is that of {source!r}, "
+                        f"{list(shapes[source])}"
+                    )
+                if connection.delay == 0 and source not in earlier:
+                    raise InputError(
+                        f"layer {layer.name!r}: a connection without a delay from {source!r}, which does not come "
+                        "before it; accepted is a delay of at least one step in every loop"
+                    )
+            earlier.add(layer.name)
+        if INPUT not in shapes:
+            raise InputError(f"network {self.name!r}: nothing listens to the input; accepted is at least one layer")
+        object.__setattr__(self, "_input_shape", shapes[INPUT])
+        used = {source for layer in self.layers for source in self.sources(layer)} | {names[-1]}
+        for name in names:
+            if name not in used:
+                raise InputError(f"layer {name!r} feeds nothing; only the last layer, {names[-1]!r}, may be an output")
+
+    def sources(self, layer: IntegerLayer) -> tuple[str, ...]:
+        """Name of the source of each connection of `layer`."""
+        index = next(n for n, other in enumerate(self.layers) if other is layer)
+        before = self.layers[index - 1].name if index else INPUT
+        return tuple(before if c.source is None else c.source for c in layer.connections)
+
+    @property
+    def is_recurrent(self) -> bool:
+        """Whether a connection has a delay: then a step needs the steps before."""
+        return any(connection.delay for layer in self.layers for connection in layer.connections)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of the input, (N,) or (C, H, W)."""
+        return self._input_shape  # type: ignore[attr-defined]
 
     @property
     def inputs(self) -> int:
         """Number of input addresses."""
-        return self.layers[0].fan_in
+        return math.prod(self.input_shape)
 
     @property
     def outputs(self) -> int:
@@ -307,23 +523,47 @@ class IntegerNetwork:
         """SHA-256 of everything that decides an answer, as 64 hex digits."""
         digest = hashlib.sha256()
         for layer in self.layers:
-            digest.update(json.dumps(_header(layer), sort_keys=True).encode())
-            digest.update(layer.weights.astype("<i8").tobytes())
+            digest.update(json.dumps(_header(self, layer), sort_keys=True).encode())
+            for connection in layer.connections:
+                digest.update(connection.weights.astype("<i8").tobytes())
             digest.update(layer.bias.astype("<i8").tobytes())
         digest.update(self.state.encode())
         return digest.hexdigest()
 
 
-def _header(layer: IntegerLayer) -> dict:
-    """The scalar parameters of a layer as JSON values."""
-    leak = layer.leak
+def _header(network: IntegerNetwork, layer: IntegerLayer) -> dict:
+    """The parameters of a layer but its weights and biases, as JSON values."""
+
+    def plain(value):
+        return value.tolist() if isinstance(value, np.ndarray) else value
+
+    def leak(given: Leak) -> list:
+        return [given.kind, given.amount, list(given.shifts), given.factor, given.fraction_bits]
+
+    adaptation = layer.adaptation
     return {
-        "shape": list(layer.weights.shape),
+        "connections": [
+            {
+                "source": source,
+                "delay": c.delay,
+                "weights": list(c.weights.shape),
+                "source_shape": list(c.source_shape or ()),
+                "pool": list(c.pool),
+                "stride": list(c.stride),
+                "padding": list(c.padding),
+                "groups": c.groups,
+            }
+            for source, c in zip(network.sources(layer), layer.connections, strict=True)
+        ],
         "weight_bits": layer.weight_bits,
         "potential_bits": layer.potential_bits,
-        "leak": [leak.kind, leak.amount, list(leak.shifts), leak.factor, leak.fraction_bits],
+        "leak": leak(layer.leak),
         "reset": layer.reset,
-        "threshold": layer.threshold,
-        "reset_amount": layer.subtracts,
+        "threshold": plain(layer.threshold),
+        "reset_amount": plain(layer.subtracts),
         "max_count": layer.max_count,
+        "current_bits": layer.current_bits,
+        "current_leak": leak(layer.current_leak),
+        "refractory": layer.refractory,
+        "adaptation": None if adaptation is None else [adaptation.bits, leak(adaptation.leak), adaptation.increment],
     }

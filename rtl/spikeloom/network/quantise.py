@@ -528,7 +528,7 @@ def _draft(layer: FloatLayer, options: QuantiseOptions, max_count: int) -> tuple
         threshold=threshold,
         layer=layer.name,
     )
-    draft = IntegerLayer(
+    draft = IntegerLayer.dense(
         name=layer.name,
         weights=weights,
         weight_bits=bits,

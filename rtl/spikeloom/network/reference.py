@@ -1,7 +1,8 @@
 """The reference simulator of the integer network, batched and vectorised.
 
-Cost of a run: O(B T sum_l fan_in_l neurons_l) multiply-adds in BLAS and O(B T sum_l neurons_l) for the neurons;
-memory beside the result stays within one block of samples.
+Cost of a run: O(B T weights) multiply-adds, in BLAS for dense connections and by a sparse matrix for convolutions, and
+O(B T neurons) for the neurons; memory beside the result stays within one block of samples. A layer is taken through all
+steps at once; the layers of a network with delays go together from step to step.
 """
 
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from ..errors import InputError
-from .integer import IntegerLayer, IntegerNetwork
+from .integer import INPUT, IntegerLayer, IntegerNetwork
 
 __all__ = ["DecisionKind", "Trace", "simulate"]
 
@@ -125,17 +126,16 @@ def simulate(
         else None
         for layer in network.layers
     )
-    block = max(1, BLOCK_ELEMENTS // max(1, spikes.shape[1] * max(layer.fan_in for layer in network.layers)))
-    weights = [_float_weights(layer) for layer in network.layers]
+    widest = max(connection.sources for layer in network.layers for connection in layer.connections)
+    block = max(1, BLOCK_ELEMENTS // max(1, spikes.shape[1] * widest))
+    adders = [_Adder(layer) for layer in network.layers]
     for start in range(0, len(spikes), block):
         part = slice(start, start + block)
-        arriving = spikes[part]
-        for index, layer in enumerate(network.layers):
-            extra = current[part] if current is not None and index == 0 else None
-            summed = _currents(layer, weights[index], arriving, extra)
-            recorded = stored[index]
-            _advance(layer, summed, fired[index][part], None if recorded is None else recorded[part])
-            arriving = fired[index][part]
+        results = [
+            (fired[index][part], None if recorded is None else recorded[part]) for index, recorded in enumerate(stored)
+        ]
+        extra = None if current is None else current[part]
+        (_run_recurrent if network.is_recurrent else _run)(network, adders, spikes[part], extra, results)
 
     def shaped(array: np.ndarray) -> np.ndarray:
         return array.reshape(batch, steps, array.shape[-1])
@@ -156,12 +156,91 @@ def _check_current(layer: IntegerLayer, current: np.ndarray) -> None:
         raise InputError(f"layer {layer.name!r}: direct current reaches {reached}; accepted is below 2**40")
 
 
-def _float_weights(layer: IntegerLayer) -> np.ndarray:
-    """Weights [fan_in, neurons] in the smallest float type in which every partial sum is an exact integer."""
-    largest = int(np.abs(layer.weights).sum(axis=1).max()) * layer.max_count
-    if largest >= 1 << 53:
-        raise InputError(f"layer {layer.name!r}: sums of weights reach {largest}; accepted is below 2**53")
-    return np.ascontiguousarray(layer.weights.T, dtype=np.float32 if largest < 1 << 24 else np.float64)
+def _run(network: IntegerNetwork, adders: list["_Adder"], spikes, extra, results) -> None:
+    """All steps of one layer after the other; fills `results`, (spikes, potentials or None) of each layer."""
+    sources = {INPUT: spikes} | {layer.name: fired for layer, (fired, _) in zip(network.layers, results, strict=True)}
+    for index, (layer, adder, (fired, stored)) in enumerate(zip(network.layers, adders, results, strict=True)):
+        arriving = [sources[source] for source in network.sources(layer)]
+        summed = adder.currents(arriving, extra if index == 0 else None)
+        neurons = _Neurons(layer, summed.shape[1], summed.dtype)
+        offsets = adder.offsets(extra if index == 0 else None)
+        for step, total in enumerate(summed):
+            offset = offsets[min(step, len(offsets) - 1)]
+            neurons.advance(total, offset, fired[:, step], None if stored is None else stored[:, step])
+
+
+def _run_recurrent(network: IntegerNetwork, adders: list["_Adder"], spikes, extra, results) -> None:
+    """All layers from step to step, because a step needs spikes of the steps before; fills `results`."""
+    sources = {INPUT: spikes} | {layer.name: fired for layer, (fired, _) in zip(network.layers, results, strict=True)}
+    batch, steps, _ = spikes.shape
+    populations = [
+        _Neurons(layer, batch, np.int64 if extra is not None and layer is network.layers[0] else _integer_type(layer))
+        for layer in network.layers
+    ]
+    for step in range(steps):
+        for index, (layer, adder, (fired, stored)) in enumerate(zip(network.layers, adders, results, strict=True)):
+            arriving = []
+            for source, connection in zip(network.sources(layer), layer.connections, strict=True):
+                before = step - connection.delay
+                nothing = np.zeros((batch, 1, connection.sources), np.uint8)
+                arriving.append(sources[source][:, before : before + 1] if before >= 0 else nothing)
+            now = None
+            if index == 0 and extra is not None:
+                now = extra if extra.shape[1] == 1 else extra[:, step : step + 1]
+            total = adder.currents(arriving, now)[0].astype(populations[index].dtype, copy=False)
+            offset = adder.offsets(now)[0]
+            populations[index].advance(total, offset, fired[:, step], None if stored is None else stored[:, step])
+
+
+class _Adder:
+    """bias + sum_i w_i s_i of a layer, in the smallest float type in which every partial sum is an exact integer."""
+
+    def __init__(self, layer: IntegerLayer):
+        low, high = layer.summed_range()
+        largest = int((high - low).max())
+        if largest >= 1 << 53:
+            raise InputError(f"layer {layer.name!r}: sums of weights reach {largest}; accepted is below 2**53")
+        self.layer, self.kind = layer, np.float32 if largest < 1 << 24 else np.float64
+        self.weights = [
+            connection.matrix.astype(self.kind)
+            if connection.is_convolution
+            else np.ascontiguousarray(
+                (
+                    connection.weights
+                    if connection.sources == connection.weights.shape[1]
+                    else connection.matrix.toarray()
+                ).T,
+                self.kind,
+            )
+            for connection in layer.connections
+        ]
+
+    def currents(self, arriving: list[np.ndarray], extra: np.ndarray | None) -> np.ndarray:
+        """[steps, B, neurons] from spikes [B, steps, sources] of each connection; step-major: each step is contiguous."""
+        layer, total = self.layer, None
+        batch, steps = arriving[0].shape[:2]
+        for weights, spikes in zip(self.weights, arriving, strict=True):
+            flat = np.ascontiguousarray(spikes.transpose(1, 0, 2), dtype=self.kind).reshape(batch * steps, -1)
+            part = flat @ weights if isinstance(weights, np.ndarray) else (weights @ flat.T).T
+            total = part if total is None else total + part
+        assert total is not None
+        summed = total.reshape(steps, batch, layer.neurons)
+        if layer.current_bits is not None:
+            return summed.astype(np.int64 if extra is not None else _integer_type(layer))
+        if extra is None:
+            kind = _integer_type(layer)
+            summed = summed.astype(kind)
+            if layer.bias.any():
+                summed += layer.bias.astype(kind)
+            return summed
+        return summed.astype(np.int64) + layer.bias + extra.transpose(1, 0, 2)
+
+    def offsets(self, extra: np.ndarray | None) -> np.ndarray:
+        """What a step adds to the potential beside a synaptic current: [1 or steps, B or 1, neurons]; else zeros."""
+        bias = self.layer.bias if self.layer.current_bits is not None else np.zeros(1, np.int64)
+        if extra is None or self.layer.current_bits is None:
+            return bias[None, None]
+        return bias + extra.transpose(1, 0, 2)
 
 
 def _integer_type(layer: IntegerLayer) -> type:
@@ -169,48 +248,67 @@ def _integer_type(layer: IntegerLayer) -> type:
     low, high = layer.accumulator_range()
     bits = max(int(abs(low.min())), int(high.max())).bit_length() + 1
     bits = max(bits, layer.potential_bits + layer.leak.fraction_bits + 1)
+    if layer.current_bits is not None:
+        bits = max(bits, layer.current_bits + layer.current_leak.fraction_bits + 1, layer.current_bits + 2)
+        bits = max(bits, max(layer.potential_bits, layer.current_bits) + 2)
     return np.int16 if bits <= 16 else np.int32 if bits <= 32 else np.int64
 
 
-def _currents(layer: IntegerLayer, weights: np.ndarray, spikes: np.ndarray, extra: np.ndarray | None) -> np.ndarray:
-    """bias + sum_i w_i s_i of every step, [steps, B, neurons]: step-major, so that each step is contiguous."""
-    batch, steps, fan_in = spikes.shape
-    flat = np.ascontiguousarray(spikes.transpose(1, 0, 2), dtype=weights.dtype).reshape(batch * steps, fan_in)
-    summed = (flat @ weights).reshape(steps, batch, layer.neurons)
-    kind = _integer_type(layer)
-    if extra is None:
-        summed = summed.astype(kind)
-        if layer.bias.any():
-            summed += layer.bias.astype(kind)
-        return summed
-    return summed.astype(np.int64) + layer.bias + extra.transpose(1, 0, 2)
+class _Neurons:
+    """The neurons of a layer for a batch, from step to step."""
 
+    def __init__(self, layer: IntegerLayer, batch: int, dtype):
+        self.layer, self.dtype = layer, np.dtype(dtype)
+        kind = self.dtype.type
+        self.low, self.high = kind(layer.v_min), kind(layer.v_max)
+        self.theta = None if layer.threshold is None else np.array(layer.threshold, kind)
+        self.r = np.array(layer.subtracts, kind)
+        self.v = np.zeros((batch, layer.neurons), kind)
+        self.delayed = layer.reset.startswith("delayed")
+        if layer.current_bits is not None:
+            self.i = np.zeros_like(self.v)
+            self.i_high = kind((1 << (layer.current_bits - 1)) - 1)
+        self.b = np.zeros(self.v.shape, np.int64) if layer.adaptation is not None else None
+        self.resting = np.zeros(self.v.shape, np.int64) if layer.refractory else None
 
-def _advance(layer: IntegerLayer, summed: np.ndarray, fired: np.ndarray, stored: np.ndarray | None) -> None:
-    """All steps of a layer; fills `fired` and `stored` [B, steps, neurons] in place."""
-    kind = summed.dtype.type
-    low, high, theta, r = kind(layer.v_min), kind(layer.v_max), layer.threshold, kind(layer.subtracts)
-    v = np.zeros(summed.shape[1:], summed.dtype)
-    delayed = layer.reset.startswith("delayed")
-    for step, u in enumerate(summed):  # u is overwritten in place: it is nobody else's
+    def advance(self, u: np.ndarray, offset: np.ndarray, fired: np.ndarray, stored: np.ndarray | None) -> None:
+        """One step with the sums `u` [B, neurons], which are overwritten; fills `fired` and `stored`.
+
+        `offset` is what is added to the potential beside a synaptic current.
+        """
+        layer, v = self.layer, self.v
+        if layer.current_bits is not None:
+            self.i = np.clip(layer.current_leak.apply(self.i) + u, ~self.i_high, self.i_high)
+            u = self.i + offset.astype(self.dtype)
         leaked = layer.leak.apply(v)
-        if delayed:
-            above = v >= theta
-            leaked = leaked - r * above if layer.reset == "delayed_subtract" else leaked * ~above
+        if self.delayed:
+            above = v >= self.theta
+            leaked = leaked - self.r * above if layer.reset == "delayed_subtract" else leaked * ~above
         np.add(u, leaked, out=u)
-        np.minimum(u, high, out=u)
-        np.maximum(u, low, out=u)
-        if theta is None:
-            fired[:, step] = 0
+        np.minimum(u, self.high, out=u)
+        np.maximum(u, self.low, out=u)
+        if self.theta is None:
+            fired[:] = 0
             v = u
         else:
-            s = u >= theta
-            fired[:, step] = s
+            s = u >= (self.theta if self.b is None else self.theta + self.b)
+            if self.resting is not None:
+                s &= self.resting == 0
+            fired[:] = s
             if layer.reset == "zero":
                 v = np.multiply(u, ~s, out=u)
             elif layer.reset == "subtract":
-                v = np.subtract(u, r * s, out=u)
+                v = np.subtract(u, self.r * s, out=u)
             else:
                 v = u
+            if self.b is not None:
+                adaptation = layer.adaptation
+                assert adaptation is not None
+                b = adaptation.leak.apply(self.b) + adaptation.increment * s
+                self.b = np.clip(b, 0, (1 << adaptation.bits) - 1)
+            if self.resting is not None:
+                v = np.where(self.resting > 0, 0, v).astype(u.dtype, copy=False)
+                self.resting = np.where(self.resting > 0, self.resting - 1, layer.refractory * s)
+        self.v = v
         if stored is not None:
-            stored[:, step] = v
+            stored[:] = v

@@ -1,5 +1,6 @@
 """The integer network as a file, the same bytes for the same network."""
 
+import dataclasses
 import io
 import json
 import zipfile
@@ -10,11 +11,14 @@ import numpy as np
 
 from ..errors import InputError
 from ..output import write_atomic
-from .integer import IntegerLayer, IntegerNetwork, Leak
+from .connections import Connection
+from .integer import Adaptation, IntegerLayer, IntegerNetwork, Leak
 
 __all__ = ["load_network", "network_bytes", "save_network"]
 
-SCHEMA = 1
+SCHEMA = 2
+SCALARS = ("name", "weight_bits", "potential_bits", "reset", "max_count", "current_bits", "refractory")
+CONNECTION = ("source", "delay", "source_shape", "pool", "stride", "padding", "groups")
 # What reading a damaged archive can raise: broken structure, broken compression, a method or encryption unknown here.
 _DAMAGE = (
     OSError,
@@ -30,27 +34,22 @@ _DAMAGE = (
 
 
 def network_bytes(network: IntegerNetwork) -> bytes:
-    """The .npz archive of a network: header.json plus two arrays a layer. Deterministic: no time stamps."""
+    """The .npz archive of a network: header.json and the arrays of each layer. Deterministic: no time stamps."""
     header = {
         "schema": SCHEMA,
         "name": network.name,
         "state": network.state,
         "layers": [
             {
-                "name": layer.name,
-                "weight_bits": layer.weight_bits,
-                "potential_bits": layer.potential_bits,
-                "leak": {
-                    "kind": layer.leak.kind,
-                    "amount": layer.leak.amount,
-                    "shifts": list(layer.leak.shifts),
-                    "factor": layer.leak.factor,
-                    "fraction_bits": layer.leak.fraction_bits,
-                },
-                "reset": layer.reset,
-                "threshold": layer.threshold,
-                "reset_amount": layer.reset_amount,
-                "max_count": layer.max_count,
+                **{name: getattr(layer, name) for name in SCALARS},
+                "threshold": _plain(layer.threshold),
+                "reset_amount": _plain(layer.reset_amount),
+                "leak": dataclasses.asdict(layer.leak),
+                "current_leak": dataclasses.asdict(layer.current_leak),
+                "adaptation": None if layer.adaptation is None else dataclasses.asdict(layer.adaptation),
+                "connections": [
+                    {name: getattr(connection, name) for name in CONNECTION} for connection in layer.connections
+                ],
             }
             for layer in network.layers
         ],
@@ -59,7 +58,8 @@ def network_bytes(network: IntegerNetwork) -> bytes:
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         entries = [("header.json", json.dumps(header, sort_keys=True, indent=1).encode())]
         for index, layer in enumerate(network.layers):
-            for kind, array in (("weights", layer.weights), ("bias", layer.bias)):
+            arrays = {f"weights{n}": connection.weights for n, connection in enumerate(layer.connections)}
+            for kind, array in (arrays | {"bias": layer.bias}).items():
                 data = io.BytesIO()
                 np.lib.format.write_array(data, np.ascontiguousarray(array.astype("<i8")), allow_pickle=False)
                 entries.append((f"{index}.{kind}.npy", data.getvalue()))
@@ -68,6 +68,10 @@ def network_bytes(network: IntegerNetwork) -> bytes:
             info.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(info, data)
     return buffer.getvalue()
+
+
+def _plain(value: int | np.ndarray | None) -> int | list[int] | None:
+    return value.tolist() if isinstance(value, np.ndarray) else value
 
 
 def save_network(network: IntegerNetwork, path: Path | str) -> Path:
@@ -91,12 +95,24 @@ def load_network(path: Path | str) -> IntegerNetwork:
                 raise InputError(f"{path}: schema {header.get('schema')!r}; accepted is {SCHEMA}")
             layers = []
             for index, entry in enumerate(header["layers"]):
-                arrays = {
-                    kind: np.lib.format.read_array(io.BytesIO(archive.read(f"{index}.{kind}.npy")), allow_pickle=False)
-                    for kind in ("weights", "bias")
-                }
-                leak = _leak(entry.pop("leak"))
-                layers.append(IntegerLayer(leak=leak, weights=arrays["weights"], bias=arrays["bias"], **entry))
+
+                def array(kind: str, index: int = index) -> np.ndarray:
+                    data = io.BytesIO(archive.read(f"{index}.{kind}.npy"))
+                    return np.lib.format.read_array(data, allow_pickle=False)
+
+                connections = tuple(
+                    Connection(weights=array(f"weights{n}"), **_tuples(given))
+                    for n, given in enumerate(entry.pop("connections"))
+                )
+                for name in ("threshold", "reset_amount"):
+                    if isinstance(entry[name], list):
+                        entry[name] = np.array(entry[name], np.int64)
+                for name in ("leak", "current_leak"):
+                    entry[name] = Leak(**_tuples(entry[name]))
+                if entry["adaptation"] is not None:
+                    given = entry["adaptation"]
+                    entry["adaptation"] = Adaptation(**given | {"leak": Leak(**_tuples(given["leak"]))})
+                layers.append(IntegerLayer(connections=connections, bias=array("bias"), **entry))
             return IntegerNetwork(name=header["name"], state=header["state"], layers=tuple(layers))
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; accepted is a network.npz that `spikeloom elaborate` wrote") from error
@@ -107,5 +123,5 @@ def load_network(path: Path | str) -> IntegerNetwork:
         raise InputError(text) from error
 
 
-def _leak(entry: dict) -> Leak:
-    return Leak(**{**entry, "shifts": tuple(entry["shifts"])})
+def _tuples(entry: dict) -> dict:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in entry.items()}

@@ -256,7 +256,7 @@ def _network(name: str, recipe: Recipe, weights: list[np.ndarray]) -> IntegerNet
     return IntegerNetwork(
         name=name,
         layers=tuple(
-            IntegerLayer(
+            IntegerLayer.dense(
                 name=f"fc{index + 1}",
                 weights=array,
                 weight_bits=recipe.weight_bits,

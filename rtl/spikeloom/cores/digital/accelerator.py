@@ -1,16 +1,19 @@
-"""A network as one accelerator: layers chained, each working on its own time step, a decision unit at the end."""
+"""A network as one accelerator: layers wired as its graph, each working on its own time step, a decision at the end."""
 
 from amaranth.hdl import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ...blocks.decision import DecisionUnit, ValueDecision
-from ...blocks.events import event_signature
+from ...blocks.events import EventLayout, event_signature
 from ...blocks.load import LoadPort
-from ...mapping.plan import CorePlan
+from ...blocks.routing import Delay, Fork, Join, MemoryQueue
+from ...items import AddressMap
+from ...mapping.plan import CorePlan, Edge, LayerPlan
 from .grouped import GroupedEngine
 from .parallel import ParallelEngine
 from .ports import LayerEngine
+from .sweep import SweepEngine
 
 __all__ = ["Accelerator"]
 
@@ -44,7 +47,7 @@ class Accelerator(wiring.Component):
         self.plan = plan
         layers = plan.network.layers
         self.engines: list[LayerEngine] = [
-            (ParallelEngine if entry.parallel else GroupedEngine)(
+            _engine(entry)(
                 entry,
                 queue_depth=_depth(plan.core.queue_depth, 2 if entry.parallel else 0),
                 spike_queue=_depth(plan.core.spike_queue, 0 if entry.lanes == 1 else 4),
@@ -54,15 +57,17 @@ class Accelerator(wiring.Component):
             for entry in plan.layers
         ]
         last = self.engines[-1]
+        self._addressing = AddressMap(plan.network.input_shape)
+        outputs = plan.layers[-1].output_addresses
         self._decision = None
         if plan.decision in ("count", "first"):
             bits = plan.steps.bit_length() + (plan.decision == "first")
-            self._decision = DecisionUnit(layers[-1].neurons, kind=plan.decision, value_bits=bits)
+            self._decision = DecisionUnit(outputs, kind=plan.decision, value_bits=bits)
         elif plan.decision == "value":
             self._decision = ValueDecision(last.readout.payload.shape(), neurons=layers[-1].neurons)
         ports = {
-            "events_in": In(event_signature(layers[0].fan_in)),
-            "events_out": Out(event_signature(layers[-1].neurons)),
+            "events_in": In(event_signature(self._addressing.addresses)),
+            "events_out": Out(event_signature(outputs)),
             "dropped": Out(DROP_COUNTER_BITS),
         }
         if self._decision is not None:
@@ -80,35 +85,29 @@ class Accelerator(wiring.Component):
         m, plan = Module(), self.plan
         for engine in self.engines:
             m.submodules[engine.plan.name] = engine
-        for before, after in zip(self.engines, self.engines[1:], strict=False):
-            _pipe(m, before.o, after.i)
-        first, last = self.engines[0], self.engines[-1]
-
         # Addresses that no neuron listens to go no further than here.
-        inputs = plan.network.inputs
+        entrance = stream.Signature(EventLayout(self._addressing.addresses)).create(path=("entrance",))
         open_ = Signal()
         blocked = Signal()
-        item = self.events_in.p
-        if inputs == 1 << len(item.address):
-            outside = Const(0)
-        else:
-            outside = ~item.tick & (item.address >= inputs)
+        outside = self._outside(self.events_in.p)
         m.d.comb += [
             open_.eq(~blocked),
-            first.i.payload.eq(self.events_in.payload),
-            first.i.valid.eq(self.events_in.valid & open_ & ~outside),
-            self.events_in.ready.eq(open_ & (first.i.ready | outside)),
+            entrance.payload.eq(self.events_in.payload),
+            entrance.valid.eq(self.events_in.valid & open_ & ~outside),
+            self.events_in.ready.eq(open_ & (entrance.ready | outside)),
         ]
         with m.If(self.events_in.valid & open_ & outside & ~self.dropped.all()):
             m.d.sync += self.dropped.eq(self.dropped + 1)
+        leaving = self._wire(m, entrance)
+        last = self.engines[-1]
 
         if isinstance(self._decision, DecisionUnit):
             m.submodules.decision = self._decision
-            _pipe(m, last.o, self._decision.i)
+            _pipe(m, leaving, self._decision.i)
             _pipe(m, self._decision.o, self.events_out)
             _pipe(m, self._decision.decision, self.decision)
         else:
-            _pipe(m, last.o, self.events_out)
+            _pipe(m, leaving, self.events_out)
         if not last._fires:
             if isinstance(self._decision, ValueDecision):
                 m.submodules.decision = self._decision
@@ -124,11 +123,74 @@ class Accelerator(wiring.Component):
             m.d.comb += blocked.eq(self._load(m))
         return m
 
+    def _outside(self, item) -> Value:
+        """Whether an item is a spike of no input."""
+        addressing = self._addressing
+        if addressing.flat:
+            outside = Const(0) if addressing.addresses == 1 << len(item.address) else item.address >= addressing.neurons
+        else:
+            channels, height, width = addressing.shape
+            position, beyond = 0, []
+            for size, bits in zip((channels, width, height), addressing.fields, strict=True):
+                if size != 1 << bits:
+                    beyond.append(item.address[position : position + bits] >= size)
+                position += bits
+            outside = Cat(*beyond).any() if beyond else Const(0)
+        return ~item.tick & outside
+
+    def _wire(self, m: Module, entrance):
+        """Lead the spikes of every source to the layers that listen; returns the last layer's, as they leave."""
+        plan = self.plan
+        sources = {"input": entrance} | {engine.plan.name: engine.o for engine in self.engines}
+        listeners: dict[str, list] = {name: [] for name in sources}
+        for engine, layer in zip(self.engines, plan.network.layers, strict=True):
+            edges = [edge for edge in plan.edges if edge.layer == layer.name]
+            if len(edges) == 1:
+                sinks = [engine.i]
+            else:
+                m.submodules[f"{layer.name}_join"] = join = Join(
+                    sources=[1 << len(sources[edge.source].p.address) for edge in edges],
+                    bases=list(engine.plan.bases),
+                    addresses=engine.plan.input_addresses,
+                    leader=next(edge.connection for edge in edges if edge.leads),
+                )
+                _pipe(m, join.o, engine.i)
+                sinks = [getattr(join, f"i{n}") for n in range(len(edges))]
+            for edge, sink in zip(edges, sinks, strict=True):
+                listeners[edge.source].append(self._lagging(m, edge, sink))
+        leaving = stream.Signature(self.engines[-1].o.payload.shape()).create(path=("leaving",))
+        listeners[self.engines[-1].plan.name].append(leaving)
+        for name, sinks in listeners.items():
+            source = sources[name]
+            if len(sinks) == 1:
+                _pipe(m, source, sinks[0])
+                continue
+            m.submodules[f"{name}_fork"] = fork = Fork(source.payload.shape(), len(sinks))
+            _pipe(m, source, fork.i)
+            for n, sink in enumerate(sinks):
+                _pipe(m, getattr(fork, f"o{n}"), sink)
+        return leaving
+
+    def _lagging(self, m: Module, edge: Edge, sink):
+        """What stands in front of `sink` on an edge: a delay, a queue, or nothing."""
+        if not edge.queue:
+            return sink
+        name, shape = f"{edge.layer}_from_{edge.source}", sink.payload.shape()
+        if edge.delay:
+            m.submodules[name] = block = Delay(
+                1 << len(sink.p.address), steps=edge.delay, capacity=edge.queue, follows=edge.leads,
+                clears=self.plan.network.state == "clear", name=name,
+            )  # fmt: skip
+        else:
+            m.submodules[name] = block = MemoryQueue(shape, depth=edge.queue, name=name)
+        _pipe(m, block.o, sink)
+        return block.i
+
     def _load(self, m: Module) -> Value:
         """The load port and its interlock with the events; returns when no event may enter."""
         plan, targets = self.plan, []
         engines = {engine.plan.name: engine for engine in self.engines}
-        for layer, kind, _, _ in plan.regions:
+        for layer, kind, *_ in plan.regions:
             targets.append(getattr(engines[layer], f"load_{kind}"))
         m.submodules.load = port = LoadPort(
             core_hash=int(plan.hash, 16),
@@ -170,3 +232,10 @@ def _pipe(m: Module, source, sink) -> None:
         sink.valid.eq(source.valid),
         source.ready.eq(sink.ready),
     ]
+
+
+def _engine(entry) -> type[LayerEngine]:
+    """The engine for a planned layer."""
+    if not isinstance(entry, LayerPlan):
+        return SweepEngine
+    return ParallelEngine if entry.parallel else GroupedEngine

@@ -6,7 +6,9 @@ from amaranth.lib.wiring import In, Out
 
 from ...blocks.events import event_signature
 from ...items import address_bits
-from ...mapping.plan import WORD_BITS, LayerPlan
+from ...mapping.plan import LayerPlan
+from ...mapping.rows import WORD_BITS
+from ...mapping.sweep import SweepPlan
 
 __all__ = ["LayerEngine", "LoadRow", "ReadoutLayout"]
 
@@ -33,31 +35,29 @@ class LayerEngine(wiring.Component):
     i, o : event streams
     readout : Out(stream of ReadoutLayout), read-outs only
     probe : Out(stream {row, values}), where probed: the potentials of a group after the step
-    load_weights, load_bias, load_registers : In(LoadRow), where loaded at run time
+    load_weights, load_bias, load_parameters, load_registers : In(LoadRow), where loaded at run time
     """
 
     i: stream.Interface
     o: stream.Interface
 
-    def __init__(self, plan: LayerPlan, *, queue_depth: int, spike_queue: int, readout_ticks: bool, probe: bool):
+    def __init__(
+        self, plan: LayerPlan | SweepPlan, *, queue_depth: int, spike_queue: int, readout_ticks: bool, probe: bool
+    ):
         layer = plan.layer
         self.plan = plan
         self._queue_depth, self._spike_queue, self._readout_ticks = queue_depth, spike_queue, readout_ticks
         self._fires = layer.threshold is not None
         self._probed = probe
-        ports = {"i": In(event_signature(layer.fan_in)), "o": Out(event_signature(layer.neurons))}
+        ports = {"i": In(event_signature(plan.input_addresses)), "o": Out(event_signature(plan.output_addresses))}
         if not self._fires:
             ports["readout"] = Out(stream.Signature(ReadoutLayout(layer.neurons, layer.potential_bits)))
         if probe:
             values = data.ArrayLayout(signed(layer.potential_bits), plan.lanes)
             row = address_bits(plan.groups)
             ports["probe"] = Out(stream.Signature(data.StructLayout({"row": row, "values": values})))
-        if plan.weights == "loaded":
-            ports["load_weights"] = In(LoadRow(layer.fan_in * plan.groups, plan.weight_row_bits))
-        if plan.bias_loaded and plan.bias_bits:
-            ports["load_bias"] = In(LoadRow(plan.groups, plan.lanes * plan.bias_bits))
-        if plan.registers:
-            ports["load_registers"] = In(LoadRow(1, WORD_BITS * len(plan.registers)))
+        for kind, rows, bits in plan.regions:
+            ports[f"load_{kind}"] = In(LoadRow(rows, bits))
         super().__init__(ports)
 
     def _load_registers(self, m: Module, registers: tuple[Signal, ...]) -> None:
