@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from core_bench import check_core, run_core
 
+from core_bench import check_core, run_core
 from spikeloom.config import CoreConfig
 from spikeloom.mapping.plan import plan_core
 from spikeloom.mapping.sweep import SweepPlan, axis_table
@@ -134,7 +134,7 @@ def test_kinds_of_neurons(kind, lanes, loaded):
     out = readout("out", Connection(weights=weights(g, 3, 7)), leak=Leak(kind="shift", shifts=(2,)))
     network = IntegerNetwork(name="net", layers=(first, out))
     core = {"weights": "loaded", "parameters": "loaded"} if loaded else {}
-    check(network, lanes=[lanes if lanes == "full" else lanes, 1], stall=2 if loaded else 0, steps=9, **core)
+    check(network, lanes=[lanes, 1], stall=2 if loaded else 0, steps=9, **core)
 
 
 def recurrent(g, *, delay: int = 1, state="clear", **given) -> IntegerNetwork:
@@ -195,8 +195,8 @@ def test_every_neuron_fires_in_every_step(lanes):
                   Connection(weights=ones, source_shape=shape, padding=(1, 1), source="conv2", delay=2),
                   threshold=1)  # fmt: skip
     second = layer("conv2", Connection(weights=ones, source_shape=shape, padding=(1, 1)), threshold=1)
-    third = layer("conv3", Connection(weights=ones, source_shape=shape, padding=(1, 1)),
-                  Connection(weights=ones, source_shape=shape, padding=(1, 1), source="input"), threshold=1)  # fmt: skip
+    skip = Connection(weights=ones, source_shape=shape, padding=(1, 1), source="input")
+    third = layer("conv3", Connection(weights=ones, source_shape=shape, padding=(1, 1)), skip, threshold=1)
     network = IntegerNetwork(name="net", layers=(first, second, third))
     for stall in (0, 3):
         check(network, lanes=lanes, stall=stall, density=1.1, steps=4)

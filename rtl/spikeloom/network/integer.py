@@ -59,7 +59,8 @@ class Leak:
     multiply  (v * factor) >> fraction_bits                       0 <= factor <= 2**fraction_bits
     ========  ==================================================  =====================
 
-    `amount` and `factor` may be a tuple, one number per neuron. `>>` floors. Raises InputError where the parameters do not belong to the kind.
+    `amount` and `factor` may be a tuple, one number per neuron. `>>` floors. Raises InputError where the parameters do
+    not belong to the kind.
     """
 
     kind: Literal["none", "linear", "shift", "multiply"] = "none"
@@ -81,8 +82,8 @@ class Leak:
             1 <= self.fraction_bits <= 24 and 0 <= min(factors) and max(factors) <= 1 << self.fraction_bits
         ):
             raise InputError(
-                f"multiply leak by {min(factors)} to {max(factors)} / 2**{self.fraction_bits}: accepted are 1 to 24 fraction bits "
-                "and a factor of 0 to 2**fraction_bits"
+                f"multiply leak by {min(factors)} to {max(factors)} / 2**{self.fraction_bits}: accepted are 1 to 24 "
+                "fraction bits and a factor of 0 to 2**fraction_bits"
             )
         unused = {
             "none": ("amount", "shifts", "factor", "fraction_bits"),

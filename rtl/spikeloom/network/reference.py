@@ -216,7 +216,7 @@ class _Adder:
         ]
 
     def currents(self, arriving: list[np.ndarray], extra: np.ndarray | None) -> np.ndarray:
-        """[steps, B, neurons] from spikes [B, steps, sources] of each connection; step-major: each step is contiguous."""
+        """[steps, B, neurons] from spikes [B, steps, sources] of each connection; each step is contiguous."""
         layer, total = self.layer, None
         batch, steps = arriving[0].shape[:2]
         for weights, spikes in zip(self.weights, arriving, strict=True):

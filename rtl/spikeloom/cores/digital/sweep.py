@@ -20,7 +20,6 @@ from ...blocks.events import EventQueue
 from ...blocks.neuron import NeuronParameters, add_small, fires, leaked, saturate
 from ...blocks.serialiser import FlagGroup, GroupSerialiser
 from ...blocks.sram import Sram
-from ...items import AddressMap, address_bits
 from ...mapping.sweep import SweepPlan
 from .expander import Expander
 from .ports import LayerEngine
@@ -288,7 +287,7 @@ class SweepEngine(LayerEngine):
 
 
 class _Lane:
-    """The update of the neuron in one lane: three stages; the new state, the potential and the spike come out of the last."""
+    """The update of the neuron in one lane: three stages, the last of which has the new state, the potential and the spike."""
 
     def __init__(self, engine: SweepEngine, m: Module, n: int, advance, total, state: dict, bias, p: NeuronParameters):
         layer, bits = engine.plan.layer, engine.plan.layer.potential_bits
@@ -344,8 +343,8 @@ class _Lane:
         self.state = [self.value]
         if current is not None:
             self.state.append(current)
-        if "adaptation" in kept:
-            adaptation = layer.adaptation
+        adaptation = layer.adaptation
+        if adaptation is not None:
             b = kept["adaptation"]
             constants = NeuronParameters.of_leak(adaptation.leak, adaptation.bits + 1)
             lowered = leaked(Cat(b, Const(0, 1)).as_signed(), adaptation.leak.kind, adaptation.leak.fraction_bits,
