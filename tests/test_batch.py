@@ -293,6 +293,8 @@ def test_without_a_compiler(tmp_path, monkeypatch):
 MANIFEST = {
     "name": "fake",
     "outputs": 3,
+    "input_shape": [4],
+    "output_shape": [3],
     "decision": "count",
     "stateful": False,
     "layers": [{"name": "fc1", "potential_bits": 6}],
@@ -335,7 +337,7 @@ def test_output_file_by_hand(tmp_path):
         ),
         ("sys.exit(3)", "the simulation failed: exit 3"),
         (writes([0], [TICK, TICK, LAST]), "events_out: 3 ticks, 1 of them last; accepted are 1 inputs of 2 steps"),
-        (writes([0], [3, TICK, LAST]), "events_out: address 3: accepted is 0 to 2"),
+        (writes([0], [3, TICK, LAST]), "events_out: address 3: accepted are those of [3] neurons"),
         (writes([], [TICK, LAST]), "0 decisions for 1 inputs"),
         (writes([0, 0], [TICK, LAST]), "2 decisions for 1 inputs"),
     ],

@@ -127,15 +127,18 @@ def test_leak_descriptions():
     [
         (
             {"weights": np.ones((2, 2))},
-            "weights of shape (2, 2) and type float64: accepted is [neurons, fan_in] of integers",
+            "weights of shape (2, 2) and type float64: accepted is [neurons, fan_in] or "
+            "[channels, source channels of a group, kernel height, kernel width] of integers",
         ),
         (
             {"weights": np.ones(3, int)},
-            "weights of shape (3,) and type int64: accepted is [neurons, fan_in] of integers",
+            "weights of shape (3,) and type int64: accepted is [neurons, fan_in] or "
+            "[channels, source channels of a group, kernel height, kernel width] of integers",
         ),
         (
             {"weights": np.ones((2, 0), int)},
-            "weights of shape (2, 0) and type int64: accepted is [neurons, fan_in] of integers",
+            "weights of shape (2, 0) and type int64: accepted is [neurons, fan_in] or "
+            "[channels, source channels of a group, kernel height, kernel width] of integers",
         ),
         ({"bias": np.zeros(3, int)}, "bias of shape (3,) and type int64: accepted are 2 integers"),
         ({"bias": np.zeros(2)}, "bias of shape (2,) and type float64: accepted are 2 integers"),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from spikeloom.errors import InputError
-from spikeloom.items import address_bits, decode_events, encode_events
+from spikeloom.items import AddressMap, address_bits, decode_events, encode_events
 
 
 def test_address_bits():
@@ -40,7 +40,9 @@ spike_counts = shapes.flatmap(
 def test_round_trip(spikes):
     words, counts = encode_events(spikes)
     batch, steps, addresses = spikes.shape
-    np.testing.assert_array_equal(decode_events(words, batch=batch, steps=steps, addresses=addresses), spikes)
+    np.testing.assert_array_equal(
+        decode_events(words, batch=batch, steps=steps, addressing=AddressMap((addresses,))), spikes
+    )
     assert counts.tolist() == [int(sample.sum()) + steps for sample in spikes]
     assert counts.sum() == len(words)
     # Each input by itself gives the same words: nothing carries over.
@@ -60,7 +62,7 @@ def test_order_inside_a_step_is_free(spikes, random):
         random.shuffle(step)
         shuffled += [*step, int(words[tick])]
         start = tick + 1
-    decoded = decode_events(np.array(shuffled), batch=batch, steps=steps, addresses=addresses)
+    decoded = decode_events(np.array(shuffled), batch=batch, steps=steps, addressing=AddressMap((addresses,)))
     np.testing.assert_array_equal(decoded, spikes)
 
 
@@ -76,11 +78,11 @@ STREAMS = "accepted are 2 inputs of 2 steps"
         ([TICK, TICK, TICK, LAST], f"4 ticks, 1 of them last; {STREAMS}"),
         ([TICK, LAST, TICK, LAST, 1], f"4 ticks, 2 of them last; {STREAMS}"),  # a spike after the end
         ([TICK, LAST, 0b1000, TICK, LAST], f"4 ticks, 3 of them last; {STREAMS}"),  # a spike that is last
-        ([TICK, LAST, 3, TICK, LAST], "address 3: accepted is 0 to 2"),
+        ([TICK, LAST, 3, TICK, LAST], "address 3: accepted are those of [3] neurons"),
         ([1] * 256 + [TICK, LAST, TICK, LAST], "256 spikes of one address in one step: accepted is up to 255"),
     ],
 )
 def test_what_is_no_stream_of_that_shape_is_refused(words, message):
     with pytest.raises(InputError) as caught:
-        decode_events(np.array(words, np.uint32), batch=2, steps=2, addresses=3)
+        decode_events(np.array(words, np.uint32), batch=2, steps=2, addressing=AddressMap((3,)))
     assert str(caught.value) == message

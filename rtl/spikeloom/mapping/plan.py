@@ -380,7 +380,8 @@ def plan_core(network: IntegerNetwork, core: CoreConfig, *, steps: int, direct: 
 
 def _divides(layer: IntegerLayer, lanes: int) -> bool:
     """Whether rows of `lanes` channels fit the channel groups of `layer` and, in a map, its address fields."""
-    if len(layer.shape) > 1 and lanes & (lanes - 1) and lanes != layer.shape[0]:
+    channels, *positions = layer.shape
+    if positions and lanes & (lanes - 1) and lanes != channels:
         return False
-    narrow = [layer.shape[0] // c.groups for c in layer.connections if c.is_convolution and c.groups > 1]
+    narrow = [channels // c.groups for c in layer.connections if c.is_convolution and c.groups > 1]
     return all(size % lanes == 0 or lanes % size == 0 for size in narrow)

@@ -155,7 +155,7 @@ class Geometry:
             return matrix
         used = np.flatnonzero(pooled >= 0)
         ones = np.ones(len(used), weights.dtype)
-        summing = sparse.csr_array((ones, (pooled[used], used)), shape=(matrix.shape[1], self.sources))
+        summing = sparse.csr_array((ones, (pooled[used], used)), shape=(math.prod(self.pooled_shape), self.sources))
         return sparse.csr_array(matrix @ summing)
 
     def _pooled_index(self) -> np.ndarray:

@@ -82,8 +82,8 @@ class Leak:
             1 <= self.fraction_bits <= 24 and 0 <= min(factors) and max(factors) <= 1 << self.fraction_bits
         ):
             raise InputError(
-                f"multiply leak by {min(factors)} to {max(factors)} / 2**{self.fraction_bits}: accepted are 1 to 24 "
-                "fraction bits and a factor of 0 to 2**fraction_bits"
+                f"multiply leak by {_range_text(factors)} / 2**{self.fraction_bits}: accepted are 1 to 24 fraction "
+                "bits and a factor of 0 to 2**fraction_bits"
             )
         unused = {
             "none": ("amount", "shifts", "factor", "fraction_bits"),
@@ -138,14 +138,11 @@ class Leak:
     def describe(self) -> str:
         """A short text such as `shift 4`."""
 
-        def number(value: int | tuple[int, ...]) -> str:
-            return str(value) if isinstance(value, int) else f"{min(value)}..{max(value)}"
-
         detail = {
             "none": "",
-            "linear": f" {number(self.amount)}",
+            "linear": f" {_range_text(_numbers(self.amount))}",
             "shift": " " + "+".join(map(str, self.shifts)),
-            "multiply": f" {number(self.factor)}/2^{self.fraction_bits}",
+            "multiply": f" {_range_text(_numbers(self.factor))}/2^{self.fraction_bits}",
         }[self.kind]
         return self.kind + detail
 
@@ -159,6 +156,12 @@ class Leak:
 
 def _numbers(value: int | tuple[int, ...]) -> tuple[int, ...]:
     return (value,) if isinstance(value, int) else value
+
+
+def _range_text(numbers: tuple[int, ...]) -> str:
+    """`3`, or `1..3` for numbers that differ."""
+    low, high = min(numbers), max(numbers)
+    return str(low) if low == high else f"{low}..{high}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -220,7 +220,9 @@ class _Adder:
         layer, total = self.layer, None
         batch, steps = arriving[0].shape[:2]
         for weights, spikes in zip(self.weights, arriving, strict=True):
-            flat = np.ascontiguousarray(spikes.transpose(1, 0, 2), dtype=self.kind).reshape(batch * steps, -1)
+            flat = np.ascontiguousarray(spikes.transpose(1, 0, 2), dtype=self.kind).reshape(
+                batch * steps, spikes.shape[2]
+            )
             part = flat @ weights if isinstance(weights, np.ndarray) else (weights @ flat.T).T
             total = part if total is None else total + part
         assert total is not None

@@ -287,7 +287,7 @@ class SweepEngine(LayerEngine):
 
 
 class _Lane:
-    """The update of the neuron in one lane: three stages, the last of which has the new state, the potential and the spike."""
+    """The update of the neuron in one lane: three stages; the last has the new state, the potential and the spike."""
 
     def __init__(self, engine: SweepEngine, m: Module, n: int, advance, total, state: dict, bias, p: NeuronParameters):
         layer, bits = engine.plan.layer, engine.plan.layer.potential_bits
