@@ -7,6 +7,9 @@ from pathlib import Path
 import nir
 import numpy as np
 
+from spikeloom.config import Config, CoreConfig, InputConfig, NetworkConfig
+from spikeloom.network.integer import IntegerNetwork
+from spikeloom.network.quantise import QuantisationReport
 from spikeloom.project import Project
 
 SIZES = (6, 5, 3)
@@ -100,3 +103,16 @@ def write_values(path: Path, *, inputs: int, classes: int, count: int = 20, seed
 
 def load(path: Path) -> Project:
     return Project.load(path)
+
+
+def of_network(network: IntegerNetwork, folder: Path, *, name: str, steps: int = 6, **core) -> Project:
+    """A project whose integer network is given: for kinds that no quantiser need produce."""
+    config = Config(
+        name=name,
+        network=NetworkConfig(file=f"{name}.nir", dt=DT, state=network.state),
+        input=InputConfig(steps=steps),
+        core=CoreConfig(**core),
+    )
+    project = Project(config=config, folder=folder)
+    project.__dict__["quantised"] = network, QuantisationReport(network=network.name, layers=())
+    return project

@@ -20,7 +20,7 @@ from spikeloom.items import encode_events
 from spikeloom.mapping.cost import CostModel
 from spikeloom.mapping.image import image_words
 from spikeloom.network.connections import Connection
-from spikeloom.network.integer import IntegerNetwork
+from spikeloom.network.integer import IntegerLayer, IntegerNetwork, Leak
 from spikeloom.network.reference import simulate
 from spikeloom.project import Project
 from spikeloom_sim.batch import BatchResult, CompiledDesign, compile_design
@@ -78,6 +78,56 @@ def builds(tmp_path_factory, need_tool) -> Callable[[str], Built]:
         return made[case]
 
     return build
+
+
+def maps(kind: str) -> IntegerNetwork:
+    """Two convolutions and a dense layer; or a recurrent layer of synaptic currents with a read-out."""
+    rng = np.random.Generator(np.random.Philox(key=[5, 0]))
+
+    def weights(*shape: int) -> np.ndarray:
+        return rng.integers(-3, 5, shape)
+
+    bits = {"weight_bits": 4, "potential_bits": 10}
+    if kind == "convolution":
+        first = Connection(weights=weights(4, 2, 3, 3), source_shape=(2, 7, 6), padding=(1, 1))
+        second = Connection(weights=weights(6, 4, 3, 2), source_shape=(4, 7, 6), stride=(2, 1))
+        third = Connection(weights=weights(5, 90), source_shape=(6, 3, 5))
+        layers = (
+            IntegerLayer(name="conv1", connections=(first,), threshold=9, leak=Leak(kind="shift", shifts=(2,)), **bits),
+            IntegerLayer(name="conv2", connections=(second,), threshold=15, reset="subtract", **bits),
+            IntegerLayer(name="fc", connections=(third,), threshold=25, **bits),
+        )
+    else:
+        loop = Connection(weights=weights(7, 7), source="hidden", delay=1)
+        decay = {"leak": Leak(kind="shift", shifts=(3,)), "current_leak": Leak(kind="shift", shifts=(1,))}
+        hidden = (Connection(weights=weights(7, 5)), loop)
+        layers = (
+            IntegerLayer(name="hidden", connections=hidden, threshold=20, current_bits=8, **decay, **bits),
+            IntegerLayer.dense(name="out", weights=weights(3, 7), reset="none", **bits),
+        )
+    return IntegerNetwork(name=kind, layers=layers)
+
+
+@pytest.mark.cosim
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "core"),
+    [("convolution", {}), ("convolution", {"lanes": 2, **LOADED}), ("recurrent", {"lanes": 4, "readout": "tick"})],
+    ids=["convolution", "loaded", "recurrent"],
+)
+def test_layers_of_any_kind(kind, core, tmp_path, need_tool):
+    """Maps and loops on compiled RTL: all that comes out, and every potential, in a row and alone, with stalls."""
+    for tool in ("verilator", "make", "g++"):
+        need_tool(tool)
+    project = projects.of_network(maps(kind), tmp_path, name=kind, probe=True, **core)
+    manifest = elaborate(project, tmp_path / kind)
+    built = Built(project, tmp_path / kind, compile_design(tmp_path / kind, manifest))
+    spikes = random_spikes(12, 6, project.network.inputs, seed=3)
+    trace = simulate(project.network, spikes, potentials=True)
+    assert all(layer.any() for layer in trace.spikes[: -1 if trace.readout is not None else None])
+    every = {"readout_ticks": project.plan.core.readout == "tick"}
+    for options in ({}, {"stall": 30, "seed": 1}, {"isolated": True}):
+        check(built, built.run(spikes, **options, **every), trace)
 
 
 def random_spikes(batch: int, steps: int, inputs: int, *, seed: int = 0) -> np.ndarray:

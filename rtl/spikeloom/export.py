@@ -209,7 +209,7 @@ def _bench(project: Project, plan: CorePlan, exported: Exported, inputs: Inputs,
         input_bits=widths["events_in__payload"],
         loads=plan.loads,
         probes=[{"name": probe, "bits": widths[f"{probe}__payload"]} for probe in probes],
-        settle=plan.network.outputs + 8,
+        settle=plan.settle,
         files=sorted({record.module for record in exported.memories}),
     )
     files: dict[str, str | bytes] = {f"bench/{project.config.name}_tb.v": bench}
@@ -285,6 +285,7 @@ def _manifest(project: Project, plan: CorePlan, exported: Exported, files: dict)
         "steps": config.input.steps,
         "inputs": plan.network.inputs,
         "outputs": plan.network.outputs,
+        "settle": plan.settle,
         "input_shape": list(plan.network.input_shape),
         "output_shape": list(plan.network.layers[-1].shape),
         "ports": [
@@ -307,6 +308,7 @@ def _manifest(project: Project, plan: CorePlan, exported: Exported, files: dict)
                 "threshold": np.asarray(entry.layer.threshold).tolist(),
                 "leak": entry.layer.leak.describe(),
                 "reset": entry.layer.reset,
+                "weights": entry.layer.synapses,
                 "nonzero_weights": sum(int(np.count_nonzero(c.weights)) for c in entry.layer.connections),
             }
             for entry in plan.layers

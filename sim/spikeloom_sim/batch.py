@@ -421,7 +421,7 @@ def _ports_header(manifest: dict) -> str:
     return (
         '#include "Vdesign.h"\nusing Model = Vdesign;\n'
         f"constexpr int STREAMS = {len(streams)};\n"
-        f"constexpr uint32_t SETTLE = {manifest['outputs'] + 8};\n"
+        f"constexpr uint32_t SETTLE = {manifest['settle']};\n"
         "template <typename T> uint32_t word(const T& value, int n) {\n"
         "  return static_cast<uint32_t>(uint64_t{value} >> (32 * n));\n}\n"
         "template <std::size_t W> uint32_t word(const VlWide<W>& value, int n) { return value[n]; }\n"

@@ -21,7 +21,7 @@ from spikeloom.export import check_fresh, verilog
 from spikeloom.mapping.cost import CostModel
 from spikeloom.mapping.image import image_words
 from spikeloom.mapping.plan import CorePlan
-from spikeloom.network.reference import Trace, simulate
+from spikeloom.network.reference import Trace, simulate, synaptic_operations
 from spikeloom.output import replace_folder
 from spikeloom.project import Inputs, Project
 from spikeloom.tools import require_tool, tool_environment
@@ -136,11 +136,7 @@ class _Run:
 
     def sops(self, inputs: Inputs, trace: Trace) -> np.ndarray:
         """Synaptic operations of each input: spikes delivered to weights that are not 0."""
-        total = np.zeros(len(inputs.spikes), np.int64)
-        arriving = [inputs.spikes, *trace.spikes[:-1]]
-        for layer, spikes in zip(self.project.network.layers, arriving, strict=True):
-            total += spikes.sum(axis=1, dtype=np.int64) @ np.count_nonzero(layer.weights, axis=0)
-        return total
+        return synaptic_operations(self.project.network, inputs.spikes, trace.spikes).sum(axis=1)
 
     def summary(self, arrays: dict, mismatches: dict, versions: dict, waveform: str | None) -> dict[str, Any]:
         config, labels = self.project.config, arrays["labels"]
@@ -152,7 +148,7 @@ class _Run:
                 return None
             return float(np.mean(arrays[name][known] == labels[known]))
 
-        dense = sum(layer.neurons * layer.fan_in for layer in self.project.network.layers) * config.input.steps
+        dense = sum(layer.dense_operations for layer in self.project.network.layers) * config.input.steps
         return {
             "schema": SCHEMA,
             "name": config.name,
@@ -330,7 +326,7 @@ class _Cocotb(_Run):
                     "probes": [f"probe_{layer.name}" for layer in self.plan.layers] if self.plan.core.probe else [],
                     "stall": self.options.stall,
                     "seed": self.options.seed + n,
-                    "settle": self.plan.network.outputs + 8,
+                    "settle": self.plan.settle,
                     "report": str(work / f"report{n}.json"),
                 }
                 (work / f"vectors{n}.json").write_text(json.dumps(vectors))

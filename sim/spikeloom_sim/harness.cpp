@@ -104,7 +104,7 @@ int main(int argc, char** argv) {
   model->rst = 1;
   for (int n = 0; n < 3; ++n) settle(), tick();
   model->rst = 0;
-  for (int n = 0; n < SETTLE; ++n) settle(), tick();  // the decision unit clears its counters
+  for (int n = 0; n < SETTLE; ++n) settle(), tick();  // memories are being cleared
 
   const uint32_t inputs = input[0];
   struct Stamp {
@@ -116,6 +116,7 @@ int main(int argc, char** argv) {
   uint32_t current = 0;        // input being sent
   uint32_t finished = 0;       // inputs whose every word has been given
   uint32_t quiet = SETTLE;     // cycles since the latest input finished
+  uint32_t resting = 0;        // cycles that an isolated input waits yet for what its images have set going
   uint32_t loads = 0, items = 0;
   bool opened = false;         // the head of the current input has been read
   bool held = false;           // an offered word stays until it is taken
@@ -130,8 +131,9 @@ int main(int argc, char** argv) {
       opened = true;
     }
     if (opened && loads == 0 && items == ~0u) items = input[position++];
-    const bool go = opened && (held || !stall || !producer.roll(stall));
     const bool loading = opened && loads > 0;
+    const bool go = opened && (loading || !resting) && (held || !stall || !producer.roll(stall));
+    if (resting && !loading) --resting;
     const bool sending = opened && !loading && items > 0;
     set_load(*model, go && loading, loading ? input[position] : 0);
     model->events_in___05Fvalid = go && sending;
@@ -142,6 +144,7 @@ int main(int argc, char** argv) {
     held = go;
     if (go && loading && load_ready(*model)) {
       ++position, --loads, held = false, moved = cycle;
+      if (isolated) resting = SETTLE;
     } else if (go && sending && model->events_in___05Fready) {
       Stamp& stamp = stamps[current];
       if (!stamp.begun) stamp.begun = true, stamp.first = cycle;

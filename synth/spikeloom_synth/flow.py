@@ -225,7 +225,7 @@ def _synaptic_operations(build: Path, manifest: dict, events: list[int]) -> int:
     import numpy as np
 
     from spikeloom.items import AddressMap, decode_events
-    from spikeloom.network.reference import simulate
+    from spikeloom.network.reference import simulate, synaptic_operations
     from spikeloom.network.storage import load_network
 
     network = load_network(build / "network.npz")
@@ -233,12 +233,7 @@ def _synaptic_operations(build: Path, manifest: dict, events: list[int]) -> int:
     words = np.array(events, dtype=np.int64)
     ticks = int((words >> (int(words.max()).bit_length() - 2) & 1).sum())
     spikes = decode_events(words, batch=ticks // steps, steps=steps, addressing=AddressMap(network.input_shape))
-    trace = simulate(network, spikes)
-    total = 0
-    for layer, given in zip(network.layers, [spikes, *trace.spikes], strict=False):
-        fan_out = np.count_nonzero(layer.weights, axis=0)  # weights are [neurons, inputs]
-        total += int((given.astype(np.int64).sum(axis=(0, 1)) * fan_out).sum())
-    return total
+    return int(synaptic_operations(network, spikes, simulate(network, spikes).spikes).sum())
 
 
 def synthesise(

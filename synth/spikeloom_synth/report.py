@@ -237,7 +237,9 @@ def _facts(build: Build) -> str:
     """The design in one line."""
     manifest = build.manifest
     layers = manifest["layers"]
-    shape = "-".join(str(n) for n in [layers[0]["fan_in"], *(layer["neurons"] for layer in layers)])
+    shapes = [manifest.get("input_shape", [layers[0]["fan_in"]])]
+    shapes += [layer.get("shape", [layer["neurons"]]) for layer in layers]
+    shape = "-".join("x".join(map(str, each)) for each in shapes)
     lanes = ", ".join("full" if layer["lanes"] == layer["neurons"] else str(layer["lanes"]) for layer in layers)
     core = manifest.get("core", "digital")
     steps = plural(manifest["steps"], "step")

@@ -34,7 +34,7 @@ def _layer_table(build: Build) -> Table:
     for n, layer in enumerate(build.manifest["layers"]):
         bits = layer.get("neuron_bits") or layer["accumulator_bits"]
         mean = None if spikes is None else float(spikes[:, n].mean())
-        nonzero, dense = layer.get("nonzero_weights"), layer["fan_in"] * layer["neurons"]
+        nonzero, dense = layer.get("nonzero_weights"), layer.get("weights", layer["fan_in"] * layer["neurons"])
         pace = paces.get(layer["name"], {})
         rows.append(
             [

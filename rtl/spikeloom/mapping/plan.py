@@ -245,6 +245,12 @@ class CorePlan:
         return "value" if self.network.layers[-1].threshold is None else "count"
 
     @property
+    def settle(self) -> int:
+        """Cycles after which a core that was reset, loaded or has answered is at rest: its memories are cleared."""
+        rows = [entry.groups for entry in self.layers if isinstance(entry, SweepPlan)]
+        return max(self.network.outputs, *rows, 0) + 8
+
+    @property
     def loads(self) -> bool:
         """Whether the core has a load port."""
         return bool(self.regions)

@@ -12,7 +12,8 @@ from typing import Literal, NamedTuple, Protocol
 import numpy as np
 
 from ..errors import InputError
-from .integer import IntegerLayer
+from .connections import Connection
+from .integer import INPUT, IntegerLayer
 
 __all__ = [
     "CODINGS",
@@ -211,6 +212,11 @@ def latency(values: np.ndarray, steps: int) -> np.ndarray:
     return spikes
 
 
+def _listening(layer: IntegerLayer) -> Connection:
+    """The connection of a first layer that listens to the input; others bring spikes of steps before."""
+    return next(c for c in layer.connections if c.source in (None, INPUT))
+
+
 def current(values: np.ndarray, layer: IntegerLayer) -> np.ndarray:
     """Direct current: what each neuron of the first layer receives in every step instead of input spikes.
 
@@ -219,7 +225,7 @@ def current(values: np.ndarray, layer: IntegerLayer) -> np.ndarray:
 
     Parameters
     ----------
-    values : float array [B, layer.fan_in], each in [0, 1]
+    values : float array [B, inputs], each in [0, 1]
     layer : IntegerLayer
         The first layer; I is in the unit of its weights and comes on top of its own bias.
 
@@ -233,16 +239,18 @@ def current(values: np.ndarray, layer: IntegerLayer) -> np.ndarray:
         Where the values do not fit the layer.
     """
     values = _check_values(values)
-    if values.shape[1] != layer.fan_in:
+    listening = _listening(layer)
+    if values.shape[1] != listening.sources:
         raise InputError(
-            f"layer {layer.name!r}: inputs of {values.shape[1]} values; accepted are {layer.fan_in}, its fan-in"
+            f"layer {layer.name!r}: inputs of {values.shape[1]} values; accepted are {listening.sources}, its fan-in"
         )
     fixed = np.rint(values * 2.0**FRACTION_BITS)
-    largest = int(np.abs(layer.weights).sum(axis=1).max()) << FRACTION_BITS
-    if largest < 1 << 53:  # every partial sum is an integer below 2**53: exact in any order of the BLAS
-        total = np.rint(fixed @ layer.weights.T.astype(np.float64)).astype(np.int64)
+    matrix = listening.matrix
+    largest = int(abs(matrix).sum(axis=1).max()) << FRACTION_BITS
+    if largest < 1 << 53:  # every partial sum is an integer below 2**53: exact in any order of summation
+        total = np.rint((matrix.astype(np.float64) @ fixed.T).T).astype(np.int64)
     elif largest < 1 << 62:
-        total = fixed.astype(np.int64) @ layer.weights.T
+        total = (matrix @ fixed.astype(np.int64).T).T
     else:
         raise InputError(
             f"layer {layer.name!r}: the weights of a neuron add up to {largest >> FRACTION_BITS}; "
@@ -335,7 +343,7 @@ def encode(
     Parameters
     ----------
     options : CodingOptions
-    values : float array [B, layer.fan_in] in [0, 1]; for `events`, a sequence of B recordings
+    values : float array [B, inputs] in [0, 1]; for `events`, a sequence of B recordings
     layer : IntegerLayer
         The first layer of the network: its fan-in, its weights (direct current), its `max_count` (events).
     first_index : int
@@ -355,7 +363,7 @@ def encode(
             f"max_count = {options.max_count}: layer {layer.name!r} accepts up to {layer.max_count} spikes "
             "of one address in one step"
         )
-    spikes = encode_spikes(options, values, layer.fan_in, first_index=first_index)
+    spikes = encode_spikes(options, values, _listening(layer).sources, first_index=first_index)
     return Encoded(spikes, current(np.asarray(values), layer) if options.coding == "current" else None)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import InputError
 from .integer import INPUT, IntegerLayer, IntegerNetwork
 
-__all__ = ["DecisionKind", "Trace", "simulate"]
+__all__ = ["DecisionKind", "Trace", "simulate", "synaptic_operations"]
 
 DecisionKind = Literal["count", "first", "value"]
 BLOCK_ELEMENTS = 1 << 21
@@ -146,6 +146,32 @@ def simulate(
         potentials=tuple(shaped(array) for array in stored if array is not None) if potentials else None,
         readout=shaped(last) if network.layers[-1].threshold is None and last is not None else None,
     )
+
+
+def synaptic_operations(network: IntegerNetwork, inputs: np.ndarray, spikes: tuple[np.ndarray, ...]) -> np.ndarray:
+    """Spikes delivered to weights that are not 0, int64 [B, layers].
+
+    Parameters
+    ----------
+    network : IntegerNetwork
+    inputs : array [B, T, inputs]
+    spikes : arrays [B, T, neurons], one of each layer, as `simulate` gives them
+
+    What a delay still holds at the end of an input is delivered in the next one, or never where the state is cleared.
+    """
+    batch, steps, _ = inputs.shape
+    sources = {INPUT: inputs} | {layer.name: fired for layer, fired in zip(network.layers, spikes, strict=True)}
+    counts = np.zeros((batch, len(network.layers)), np.int64)
+    for index, layer in enumerate(network.layers):
+        for source, connection in zip(network.sources(layer), layer.connections, strict=True):
+            sent, delay = sources[source], connection.delay
+            if delay and network.state == "keep":
+                line = sent.reshape(batch * steps, -1)
+                sent = np.concatenate([np.zeros_like(line[:delay]), line])[: batch * steps].reshape(sent.shape)
+            elif delay:
+                sent = sent[:, : max(0, steps - delay)]
+            counts[:, index] += sent.sum(axis=1, dtype=np.int64) @ connection.fan_out
+    return counts
 
 
 def _check_current(layer: IntegerLayer, current: np.ndarray) -> None:
