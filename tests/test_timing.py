@@ -134,7 +134,11 @@ def test_recipes_until_the_clock_is_reached(tmp_path):
     slow.mkdir()
     fast.mkdir()
     easy = asic(design, SynthOptions(clock_mhz=20), slow)
-    assert list(easy.tried) == ["area"] == [easy.recipe]
+    assert list(easy.tried) == ["area", "area, full-adder", "area, full-adder-inverted"]
+    assert easy.recipe == "area"
+    smallest = min(easy.tried, key=lambda name: easy.tried[name]["um2"])
+    assert ", ".join(["area"] + [easy.adders] * (easy.adders != "gates")) == smallest
+    assert ("FAX1" in easy.netlist.counts()) == (easy.adders != "gates")
     assert easy.registers is not None
     assert easy.registers.fmax_mhz > 100
     names = {path.start.split(".")[0] for path in easy.registers.paths}
@@ -146,6 +150,19 @@ def test_recipes_until_the_clock_is_reached(tmp_path):
     assert hopeless.tried["speed"]["fmax_mhz"] > hopeless.tried["area"]["fmax_mhz"]
     assert (fast / "netlist.v").is_file()
     assert not list(fast.glob("map_*/"))
+
+
+@needs_osu018
+def test_adders_on_request(tmp_path):
+    """`gates` has no full-adder cell, `cells` keeps the smaller way to use them."""
+    design = Design(files=LIF_FILES, top="lif_small", folder=tmp_path)
+    for adders, tried in (("gates", ["area"]), ("cells", ["area, full-adder", "area, full-adder-inverted"])):
+        (tmp_path / adders).mkdir()
+        result = asic(design, SynthOptions(clock_mhz=20, adders=adders), tmp_path / adders, timed=False)
+        assert list(result.tried) == tried
+        assert ("FAX1" in result.netlist.counts()) == (adders == "cells")
+        assert result.netlist.area() == min(row["um2"] for row in result.tried.values())
+        assert result.summary()["area"]["label"]["adders"] == result.adders
 
 
 @needs_pdk

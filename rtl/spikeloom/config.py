@@ -160,6 +160,12 @@ class SynthConfig:
     memory_access_ns: Annotated[
         float, _doc("access time assumed for memories without a Liberty model in nanoseconds, at least 0", ge=0)
     ] = 3.1
+    adders: Annotated[
+        Literal["auto", "gates", "cells"],
+        _doc(
+            "additions: gates | cells (full adders of the library) | auto (the smaller of both that reaches the clock)"
+        ),
+    ] = "auto"
     fpga: Annotated[
         list[Literal["ice40", "ecp5", "xc7"]], _doc("FPGA families whose resources are counted: ice40, ecp5, xc7")
     ] = dataclasses.field(default_factory=lambda: ["ice40", "ecp5", "xc7"])

@@ -21,6 +21,7 @@ def synth(
     liberty: Annotated[str | None, typer.Option(help="osu018 or a Liberty file (default: synth.liberty)")] = None,
     clock_mhz: Annotated[float | None, typer.Option(help="target clock (default: synth.clock_mhz)")] = None,
     recipe: Annotated[str, typer.Option(help="auto, area, balanced or speed")] = "auto",
+    adders: Annotated[str | None, typer.Option(help="auto, gates or cells (default: synth.adders)")] = None,
     power: Annotated[bool, typer.Option(help="measure switching activity and power")] = True,
     skip_missing: Annotated[bool, typer.Option(help="leave out steps whose tools are missing")] = False,
     out: OutOption = None,
@@ -46,6 +47,7 @@ def synth(
             memory_access_ns=given.memory_access_ns,
             fpga=tuple(given.fpga),
             recipe=recipe,
+            adders=adders or given.adders,
             power=power,
         )
         folder = build_folder(project.config.name, out)

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from spikeloom.errors import InputError, SpikeloomError, ToolMissing
@@ -15,7 +15,7 @@ from .fpga import count
 from .gatesim import Workload, read_stimulus
 from .liberty import Library
 from .netlist import Netlist
-from .options import RECIPES, SynthOptions
+from .options import CELLS, RECIPES, SynthOptions
 from .power import measure
 from .timing import Timing, analyse
 from .yosys import (
@@ -46,8 +46,10 @@ class Asic:
     libraries: list[Library]
     plain: list[Path]
     recipe: str
+    adders: str
+    """What became of additions: `gates`, or one of `ADDERS`."""
     tried: dict[str, dict]
-    """{recipe: {"area", "fmax_mhz"}} of every recipe that was run."""
+    """{recipe or "recipe, adders": {"um2", "fmax_mhz"}} of everything that was run."""
     registers: Timing | None
     """Register to register; None when OpenSTA is missing."""
     memories: Timing | None
@@ -80,6 +82,7 @@ class Asic:
                     "level": "cell area of the mapped netlist, memories outside, no layout",
                     "tool": f"Yosys {yosys_version()}",
                     "recipe": self.recipe,
+                    "adders": self.adders,
                     **self.libraries[0].label(),
                 },
             },
@@ -110,6 +113,32 @@ def timing_json(timing: Timing | None) -> dict | None:
     }
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Mapped:
+    """One way to map a design, left in the folder `work`."""
+
+    netlist: Netlist
+    timing: Timing | None
+    work: Path
+    recipe: str
+    adders: str
+
+    @property
+    def clock(self) -> float:
+        """Clock in MHz; infinite where nothing is known to limit it."""
+        return self.timing.fmax_mhz if self.timing and self.timing.fmax_mhz else float("inf")
+
+
+def _adders(options: SynthOptions, recipe: str, libraries: list[Library]) -> tuple[str, ...]:
+    """What to try for additions: cells slow the clock, so `auto` leaves them out where speed is asked for."""
+    if options.adders == "cells":
+        return CELLS
+    if options.adders == "auto":
+        found = recipe == "area" and any(library.full_adder() for library in libraries)
+        return ("gates", *CELLS) if found else ("gates",)
+    return (options.adders,)
+
+
 def asic(
     design: Design,
     options: SynthOptions,
@@ -121,7 +150,8 @@ def asic(
     """Synthesise and time a design.
 
     With the recipe `auto`, recipes are tried smallest first until one reaches the target clock register to register;
-    if none does, the fastest is kept. Without timing, the smallest is.
+    if none does, the fastest is kept. Without timing, the smallest is. With the adders `auto`, the recipe `area` is
+    also tried with the library's full-adder cells, and what is smallest and reaches the clock is kept.
 
     Raises
     ------
@@ -132,49 +162,54 @@ def asic(
     progress("reading the Verilog")
     coarse = elaborate(design, options, folder)
     recipes = RECIPES if options.recipe == "auto" else (options.recipe,)
-    results: dict[str, tuple[Netlist, Timing | None, Path]] = {}
+    results: dict[str, _Mapped] = {}
+    reached: list[str] = []
     for recipe in recipes:
-        work = folder / f"map_{recipe}"
-        work.mkdir(exist_ok=True)
-        progress(f"mapping to {libraries[0].name} ({recipe})")
-        netlist = map_to_cells(coarse, libraries, plain, options, work, recipe=recipe)
-        timing = None
-        if timed:
-            progress(f"timing ({recipe})")
-            timing = analyse(netlist, libraries, plain, options, work, clock=design.clock, memory_timing=False)
-        results[recipe] = netlist, timing, work
-        if timing is None or timing.fmax_mhz is None or timing.fmax_mhz >= options.clock_mhz:
+        for adders in _adders(options, recipe, libraries):
+            name = recipe if adders in ("gates", options.adders) else f"{recipe}, {adders}"
+            work = folder / f"map_{len(results)}"
+            work.mkdir(exist_ok=True)
+            progress(f"mapping to {libraries[0].name} ({name})")
+            netlist = map_to_cells(coarse, libraries, plain, replace(options, adders=adders), work, recipe=recipe)
+            timing = None
+            if timed:
+                progress(f"timing ({name})")
+                timing = analyse(netlist, libraries, plain, options, work, clock=design.clock, memory_timing=False)
+            results[name] = _Mapped(netlist=netlist, timing=timing, work=work, recipe=recipe, adders=adders)
+            if results[name].clock >= options.clock_mhz:
+                reached.append(name)
+            elif options.adders == "auto":
+                break  # cells are slower than gates
+        if reached:
             break
-
-    def clock(recipe: str) -> float:
-        timing = results[recipe][1]
-        return timing.fmax_mhz if timing and timing.fmax_mhz else float("inf")
-
     tried = {
-        recipe: {
-            "um2": round(results[recipe][0].area(), 3),
-            "fmax_mhz": round(clock(recipe), 2) if clock(recipe) < float("inf") else None,
+        name: {
+            "um2": round(each.netlist.area(), 3),
+            "fmax_mhz": round(each.clock, 2) if each.clock < float("inf") else None,
         }
-        for recipe in results
+        for name, each in results.items()
     }
-    reached = [recipe for recipe in results if clock(recipe) >= options.clock_mhz]
-    best = reached[0] if reached else max(results, key=clock)
-    netlist, timing, work = results[best]
+    if reached:
+        best = results[min(reached, key=lambda name: results[name].netlist.area())]
+    else:
+        best = max(results.values(), key=lambda each: each.clock)
+    netlist, timing, work = best.netlist, best.timing, best.work
     with_memories = None
     if timed:
         with_memories = analyse(netlist, libraries, plain, options, work, clock=design.clock, memory_timing=True)
     for path in list(work.iterdir()):
         if path.is_file():
             path.replace(folder / path.name)
-    for recipe in results:
-        shutil.rmtree(folder / f"map_{recipe}")
+    for each in results.values():
+        shutil.rmtree(each.work)
     shutil.rmtree(folder / "tmp", ignore_errors=True)
     return Asic(
         coarse=coarse,
         netlist=netlist,
         libraries=libraries,
         plain=plain,
-        recipe=best,
+        recipe=best.recipe,
+        adders=best.adders,
         tried=tried,
         registers=timing,
         memories=with_memories,

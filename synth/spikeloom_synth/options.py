@@ -5,10 +5,13 @@ from dataclasses import dataclass
 
 from spikeloom.errors import InputError
 
-__all__ = ["ADDERS", "FPGA_FAMILIES", "RECIPES", "SynthOptions"]
+__all__ = ["ADDERS", "CELLS", "FPGA_FAMILIES", "RECIPES", "SynthOptions"]
 
-ADDERS = ("brent-kung", "sklansky", "han-carlson", "kogge-stone", "ripple", "full-adder")
+ADDERS = ("brent-kung", "sklansky", "han-carlson", "kogge-stone", "ripple", "full-adder", "full-adder-inverted")
 """How additions become gates: a carry network, a plain ripple, or the library's full-adder cells."""
+
+CELLS = ("full-adder", "full-adder-inverted")
+"""Those of `ADDERS` that use full-adder cells: on the bits as they are, or on inverted bits."""
 
 RECIPES = ("area", "balanced", "speed")
 """Technology-mapping scripts, smallest result first."""
@@ -31,7 +34,8 @@ class SynthOptions:
     recipe: str = "auto"
     """One of `RECIPES`; `auto` takes the first that reaches `clock_mhz`, else the fastest."""
     adders: str = "auto"
-    """One of `ADDERS`; `auto` is the one that was measured best with each recipe."""
+    """`gates`: the one of `ADDERS` measured best with the recipe; `cells`: the smaller of `CELLS`; `auto`: with
+    the recipe `area` the smallest of these that reaches `clock_mhz`, else gates; or one of `ADDERS`."""
     memory_access_ns: float = 3.1
     """Assumed time from the clock edge to the data of a memory: that of IHP's 256 x 64 SRAM macro."""
     memory_setup_ns: float = 0.2
@@ -65,7 +69,7 @@ class SynthOptions:
             value = getattr(self, name)
             if value is not None and (not math.isfinite(value) or value < 0):
                 raise InputError(f"{name}: must be a number of at least 0, not {value!r}")
-        for name, accepted in (("recipe", RECIPES), ("adders", ADDERS)):
+        for name, accepted in (("recipe", RECIPES), ("adders", ("gates", "cells", *ADDERS))):
             if getattr(self, name) not in ("auto", *accepted):
                 raise InputError(f"{name}: {getattr(self, name)!r} is not known; accepted: auto, {', '.join(accepted)}")
         for family in self.fpga:

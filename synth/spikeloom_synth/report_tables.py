@@ -204,7 +204,9 @@ def _recipes_table(build: Build) -> Table | None:
     tried = (build.synthesis or {}).get("tried") or {}
     if len(tried) < 2 or build.synthesis is None:
         return None
-    chosen = build.synthesis["area"]["label"]["recipe"]
+    label = build.synthesis["area"]["label"]
+    chosen = f"{label['recipe']}, {label.get('adders')}"  # gates have the name of their recipe alone
+    chosen = chosen if chosen in tried else label["recipe"]
     rows = [
         [name + (" (kept)" if name == chosen else ""), f"{row['um2']:,.0f}", number(row["fmax_mhz"])]
         for name, row in tried.items()

@@ -23,7 +23,7 @@ from .errors import FlowError
 from .liberty import Library, load_libraries
 from .memories import MEMORY_MODULES, Memory, memory_stubs, memory_wrappers
 from .netlist import Netlist, load_netlist
-from .options import ADDERS, RECIPES, SynthOptions
+from .options import ADDERS, CELLS, RECIPES, SynthOptions
 
 __all__ = [
     "Coarse",
@@ -333,9 +333,11 @@ module _70_spikeloom_full_adder (A, B, CI, BI, X, Y, CO);
     genvar i;
     generate
         for (i = 0; i < Y_WIDTH; i = i + 1) begin : bits
-            if (i > FIRST && i < Y_WIDTH - 1 && (i < A_WIDTH || A_SIGNED) && (i < B_WIDTH || B_SIGNED))
-                CELL cell (.PIN_A(a[i]), .PIN_B(bb[i]), .PIN_C(c[i]), .PIN_SUM(Y[i]), .PIN_CARRY(c[i+1]));
-            else begin
+            if (i > FIRST && i < Y_WIDTH - 1 && (i < A_WIDTH || A_SIGNED) && (i < B_WIDTH || B_SIGNED)) begin
+                wire s, k;
+                CELL cell (.PIN_A(NOT a[i]), .PIN_B(NOT bb[i]), .PIN_C(NOT c[i]), .PIN_SUM(s), .PIN_CARRY(k));
+                assign Y[i] = NOT s, c[i+1] = NOT k;
+            end else begin
                 assign Y[i] = a[i] ^ bb[i] ^ c[i];
                 assign c[i+1] = a[i] & bb[i] | (a[i] | bb[i]) & c[i];
             end
@@ -352,14 +354,17 @@ def _adder_steps(adders: str, libraries: list[Library], folder: Path) -> list[st
     prepare, tidy = ["opt -fast -full", "opt -undriven -fine"], ["opt -fast", "opt -undriven"]
     if adders == "brent-kung":
         return []
-    if adders == "full-adder":
+    if adders in CELLS:
         found = next((each for library in libraries if (each := library.full_adder())), None)
         if found is None:
             names = ", ".join(library.name for library in libraries)
-            raise InputError(f"adders: full-adder needs a library with a full-adder cell, {names} has none")
+            raise InputError(f"adders: {adders} needs a library with a full-adder cell, {names} has none")
         cell, (first, second, carry_in), total, carry = found
         text = _FULL_ADDER
         for key, value in {
+            # Sum and carry of inverted bits are the inverted sum and carry, so a cell works either way round; which one
+            # needs fewer inverters depends on the gates around it.
+            "NOT": "~" if adders == "full-adder-inverted" else "",
             "CELL": cell,
             "PIN_A": first,
             "PIN_B": second,
@@ -374,7 +379,7 @@ def _adder_steps(adders: str, libraries: list[Library], folder: Path) -> list[st
         (folder / "adders.v").write_text(_RIPPLE)
         return [*prepare, "techmap -map +/techmap.v -map adders.v", *tidy]
     if adders not in ADDERS:
-        raise InputError(f"adders: {adders!r} is not known; accepted: auto, {', '.join(ADDERS)}")
+        raise InputError(f"adders: {adders!r} is not known; accepted: {', '.join(ADDERS)}")
     return [*prepare, f"techmap -map +/techmap.v -map +/choices/{adders}.v", *tidy]
 
 
@@ -398,7 +403,7 @@ def map_to_cells(
     """
     if recipe not in RECIPES:
         raise InputError(f"recipe: {recipe!r} is not known; accepted: auto, {', '.join(RECIPES)}")
-    adders = _BEST_ADDERS[recipe] if options.adders == "auto" else options.adders
+    adders = _BEST_ADDERS[recipe] if options.adders in ("auto", "gates") else options.adders
     picoseconds = max(1, round(1000 * options.period_ns))
     (folder / "abc.script").write_text(_ABC[recipe].format(ps=picoseconds))
     buffer = next((cell for library in libraries if (cell := library.buffer())), None)
@@ -482,7 +487,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--liberty", action="append", help="osu018 or a Liberty file; may be repeated")
     parser.add_argument("--mhz", type=float, default=100.0, help="target clock")
     parser.add_argument("--recipe", default="auto", help=f"auto, {', '.join(RECIPES)}")
-    parser.add_argument("--adders", default="auto", help=f"auto, {', '.join(ADDERS)}")
+    parser.add_argument("--adders", default="auto", help=f"auto, gates, cells, {', '.join(ADDERS)}")
     parser.add_argument("--register-memory-bits", type=int, default=0, help="memories that may become flip-flops")
     parser.add_argument("--work", type=Path, help="keep scripts, logs and netlist in this folder")
     given = parser.parse_args(arguments)
