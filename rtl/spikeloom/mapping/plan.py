@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from ..errors import InputError
 from ..network.integer import IntegerLayer, IntegerNetwork, signed_bits
 from .rows import WORD_BITS, pack_rows
 from .sweep import SweepPlan
+
+if TYPE_CHECKING:
+    from .folded import FoldedPlan
 
 __all__ = ["CorePlan", "Edge", "LayerPlan", "dense_weights", "plan_core"]
 
@@ -236,6 +239,8 @@ class CorePlan:
     steps: int
     """Steps of one input: sizes the spike counters of the decision unit."""
     layers: tuple[LayerPlan | SweepPlan, ...]
+    folded: "FoldedPlan | None" = None
+    """The one engine that runs all `layers`, of a folded core."""
 
     @property
     def decision(self) -> Literal["count", "first", "value", "none"]:
@@ -307,7 +312,7 @@ class CorePlan:
 
         Contents that are fixed at elaboration are hardware; contents that are loaded are not.
         """
-        structure = {
+        structure: dict = {
             "layers": [plan.structure() for plan in self.layers],
             "core": [self.core.kind, self.core.queue_depth, self.core.spike_queue, self.decision, self.core.readout],
             "probe": self.core.probe,
@@ -315,6 +320,8 @@ class CorePlan:
             "edges": [dataclasses.asdict(edge) for edge in self.edges],
             "fixed": [plan.fixed_digest() for plan in self.layers],
         }
+        if self.folded is not None:
+            structure["folded"] = self.folded.structure()
         return hashlib.sha256(json.dumps(structure, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -329,6 +336,35 @@ def plan_core(network: IntegerNetwork, core: CoreConfig, *, steps: int, direct: 
     for layer in network.layers:
         if layer.name in TAKEN:
             raise InputError(f"layer {layer.name!r}: the core has a part of that name; accepted is any other name")
+    folded = None
+    if core.schedule == "folded":
+        from .folded import fold  # builds on LayerPlan
+
+        folded = fold(network, core, steps=steps, direct=direct)
+        layers = folded.layers
+    else:
+        layers = _pipeline(network, core, direct=direct)
+    readout = network.layers[-1].threshold is None
+    if core.decision in ("count", "first") and readout:
+        raise InputError(
+            f"core.decision: {core.decision!r} was given, but the last layer is a read-out; accepted: value, none, auto"
+        )
+    if core.decision == "value" and not readout:
+        raise InputError(
+            "core.decision: 'value' was given, but the last layer fires; accepted: count, first, none, auto"
+        )
+    return CorePlan(network=network, core=core, steps=steps, layers=layers, folded=folded)
+
+
+def _pipeline(network: IntegerNetwork, core: CoreConfig, *, direct: bool) -> tuple[LayerPlan | SweepPlan, ...]:
+    """An engine for each layer."""
+    for name in ("fold_steps", "weight_buffer"):
+        if getattr(core, name) != "auto":
+            raise InputError(
+                f"core.{name}: {getattr(core, name)} was given; accepted is \"auto\" with core.schedule = 'pipeline'"
+            )
+    if core.load_bits != 32:
+        raise InputError(f"core.load_bits: {core.load_bits} was given; accepted is 32 with core.schedule = 'pipeline'")
     wanted: Sequence[int | str] = core.lanes if isinstance(core.lanes, list) else [core.lanes] * len(network.layers)
     if len(wanted) != len(network.layers):
         names = ", ".join(layer.name for layer in network.layers)
@@ -372,16 +408,7 @@ def plan_core(network: IntegerNetwork, core: CoreConfig, *, steps: int, direct: 
                 clears=network.state == "clear",
             )
         )
-    readout = network.layers[-1].threshold is None
-    if core.decision in ("count", "first") and readout:
-        raise InputError(
-            f"core.decision: {core.decision!r} was given, but the last layer is a read-out; accepted: value, none, auto"
-        )
-    if core.decision == "value" and not readout:
-        raise InputError(
-            "core.decision: 'value' was given, but the last layer fires; accepted: count, first, none, auto"
-        )
-    return CorePlan(network=network, core=core, steps=steps, layers=tuple(layers))
+    return tuple(layers)
 
 
 def _divides(layer: IntegerLayer, lanes: int) -> bool:
