@@ -133,8 +133,7 @@ def run_core(
     if hasattr(dut, "readout"):
         sim.add_testbench(listener(dut.readout, run.readouts), background=True)
     if plan.core.probe:
-        for engine in dut.engines:
-            name = engine.plan.name
+        for name in dut.probes:
             run.probes[name] = []
             sim.add_testbench(listener(getattr(dut, f"probe_{name}"), run.probes[name]), background=True)
             sim.add_testbench(held(getattr(dut, f"probe_{name}")), background=True)

@@ -184,7 +184,7 @@ def _lane_needs(entry: LayerPlan | SweepPlan, layer: IntegerLayer) -> list[int]:
         half = 1 << (entry.bias_bits - 1)
         low, high = low - np.minimum(layer.bias, 0) - half, high - np.maximum(layer.bias, 0) + half - 1
     bits = [signed_bits(a, b) for a, b in zip(low, high, strict=True)]
-    return [max(bits[lane :: entry.lanes]) for lane in range(entry.lanes)]
+    return [max(bits[lane :: entry.lanes], default=1) for lane in range(entry.lanes)]
 
 
 def _registers(entry: LayerPlan | SweepPlan, layer: IntegerLayer) -> list[int]:

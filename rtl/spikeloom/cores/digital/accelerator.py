@@ -10,6 +10,7 @@ from ...blocks.load import LoadPort
 from ...blocks.routing import Delay, Fork, Join, MemoryQueue
 from ...items import AddressMap
 from ...mapping.plan import CorePlan, Edge, LayerPlan
+from .folded import FoldedEngine
 from .grouped import GroupedEngine
 from .parallel import ParallelEngine
 from .ports import LayerEngine
@@ -54,8 +55,12 @@ class Accelerator(wiring.Component):
                 readout_ticks=plan.core.readout == "tick",
                 probe=plan.core.probe,
             )
-            for entry in plan.layers
+            for entry in (plan.layers if plan.folded is None else ())
         ]
+        if plan.folded is not None:
+            depth = _depth(plan.core.spike_queue, 0 if plan.folded.lanes == 1 else 4)
+            ticks = plan.core.readout == "tick"
+            self.engines = [FoldedEngine(plan.folded, spike_queue=depth, readout_ticks=ticks, probe=plan.core.probe)]
         last = self.engines[-1]
         self._addressing = AddressMap(plan.network.input_shape)
         outputs = plan.layers[-1].output_addresses
@@ -74,12 +79,21 @@ class Accelerator(wiring.Component):
             ports["decision"] = Out(self._decision.decision.signature)
         if layers[-1].threshold is None:
             ports["readout"] = Out(last.readout.signature)
-        for engine in self.engines:
-            if plan.core.probe:
-                ports[f"probe_{engine.plan.name}"] = Out(engine.probe.signature)
+        for name, probe in self.probes.items():
+            ports[f"probe_{name}"] = Out(probe.signature)
         if plan.loads:
             ports |= {"load": In(stream.Signature(32)), "load_refused": Out(1), "load_complete": Out(1)}
         super().__init__(ports)
+
+    @property
+    def probes(self) -> dict:
+        """The probe stream of each layer; empty unless probed."""
+        if not self.plan.core.probe:
+            return {}
+        (first, *_) = self.engines
+        if isinstance(first, FoldedEngine):
+            return first.probes
+        return {engine.plan.name: engine.probe for engine in self.engines}
 
     def elaborate(self, platform):
         m, plan = Module(), self.plan
@@ -116,9 +130,8 @@ class Accelerator(wiring.Component):
                 _pipe(m, self._decision.decision, self.decision)
             else:
                 _pipe(m, last.readout, self.readout)
-        if plan.core.probe:
-            for engine in self.engines:
-                _pipe(m, engine.probe, getattr(self, f"probe_{engine.plan.name}"))
+        for name, probe in self.probes.items():
+            _pipe(m, probe, getattr(self, f"probe_{name}"))
         if plan.loads:
             m.d.comb += blocked.eq(self._load(m))
         return m
@@ -141,6 +154,10 @@ class Accelerator(wiring.Component):
     def _wire(self, m: Module, entrance):
         """Lead the spikes of every source to the layers that listen; returns the last layer's, as they leave."""
         plan = self.plan
+        if plan.folded is not None:
+            (engine,) = self.engines
+            _pipe(m, entrance, engine.i)
+            return engine.o
         sources = {"input": entrance} | {engine.plan.name: engine.o for engine in self.engines}
         listeners: dict[str, list] = {name: [] for name in sources}
         for engine, layer in zip(self.engines, plan.network.layers, strict=True):
@@ -191,7 +208,10 @@ class Accelerator(wiring.Component):
         plan, targets = self.plan, []
         engines = {engine.plan.name: engine for engine in self.engines}
         for layer, kind, *_ in plan.regions:
-            targets.append(getattr(engines[layer], f"load_{kind}"))
+            if plan.folded is None:
+                targets.append(getattr(engines[layer], f"load_{kind}"))
+            else:
+                targets.append(getattr(self.engines[0], f"load_{layer}_{kind}"))
         m.submodules.load = port = LoadPort(
             core_hash=int(plan.hash, 16),
             regions=[(rows, bits) for _, _, rows, bits in plan.regions],

@@ -62,9 +62,9 @@ class FoldedEngine(LayerEngine):
     def elaborate(self, platform):
         m, plan = Module(), self.plan
         layers, lanes, lane_bits = plan.layers, plan.lanes, plan.shared.lane_bits
-        outer = len(layers) - 1
+        outer, sources = len(layers) - 1, max(entry.layer.fan_in for entry in layers)
         m.submodules.sequencer = sequencer = Sequencer(plan)
-        m.submodules.merger = merger = PassMerger(len(sequencer.o.p.address) and max(e.layer.fan_in for e in layers))
+        m.submodules.merger = merger = PassMerger(sources)
         m.d.comb += [
             sequencer.i.valid.eq(self.i.valid),
             sequencer.i.payload.eq(self.i.payload),
@@ -77,7 +77,7 @@ class FoldedEngine(LayerEngine):
         advance = Signal()  # all stages move on
 
         # Stage 0: the pass and its group counter. An item and the pass it completes belong to the same unit.
-        current = Signal(PassLayout(max(entry.layer.fan_in for entry in layers)), reset_less=True)
+        current = Signal(PassLayout(sources), reset_less=True)
         unit = Signal(UnitLayout(plan), reset_less=True)
         valid = Signal()
         group = Signal(unit.groups.shape())
@@ -421,9 +421,10 @@ class FoldedEngine(LayerEngine):
         """Two halves of a weight buffer: the load port fills one while the other is worked on."""
         plan = self.plan
         full = Signal(2)
-        m.d.comb += [sequencer.ready.eq(full), self.tile_free.eq(~full.bit_select(self._filling, 1))]
+        m.d.comb += self.tile_free.eq(~full.bit_select(self._filling, 1))
         for n in range(2):
-            with m.If(self.tile_filled & (self._filling == n)):
+            m.d.comb += sequencer.filled[n].eq(self.tile_filled & (self._filling == n))
+            with m.If(sequencer.filled[n]):
                 m.d.sync += full[n].eq(1)
             with m.Elif(freed & (half == n)):
                 m.d.sync += full[n].eq(0)

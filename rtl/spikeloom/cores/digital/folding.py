@@ -63,7 +63,7 @@ class Sequencer(wiring.Component):
     o : Out(event stream); `unit` : Out(UnitLayout), that of the item offered
     sent : Out(1), nothing is held that has not been sent
     settled : In(1), everything that was sent has been done
-    ready : In(2), halves of the weight buffer that hold their tile; both, where all weights are on chip
+    filled : In(2), where weights are streamed: a half of the weight buffer has been filled with the tile it waits for
     renew : In(1), potentials mean nothing any more: the next input starts from 0 whatever the network says
     w_en, w_row, w_data : In, writes a row of hidden spikes
     """
@@ -82,7 +82,7 @@ class Sequencer(wiring.Component):
                 "unit": Out(UnitLayout(plan)),
                 "sent": Out(1),
                 "settled": In(1),
-                "ready": In(2, init=3),
+                "filled": In(2),
                 "renew": In(1),
                 "w_en": In(1),
                 "w_row": In(address_bits(depth)),
@@ -139,8 +139,16 @@ class Sequencer(wiring.Component):
         ]
         issue, taking = Signal(), Signal()  # a row is read; the row read before moves on
         reading = Signal()
+        # A half is the lanes' until they have worked on all that was sent, but nothing more of its tile will be read.
+        ready = Signal(2)
+        present = Const(1) if plan.half is None else ready.bit_select(weights, 1)
+        for n in range(2):
+            with m.If(self.filled[n]):
+                m.d.sync += ready[n].eq(1)
+            with m.Elif(issue & row_end & step_end & (weights == n)):
+                m.d.sync += ready[n].eq(0)
         permitted = Mux(at_input, store.full.bit_select(half, 1), opened | self.settled)
-        m.d.comb += issue.eq(permitted & self.ready.bit_select(weights, 1) & (~reading | taking))
+        m.d.comb += issue.eq(permitted & present & (~reading | taking))
         with m.If(issue):
             m.d.sync += [row.eq(row + 1), opened.eq(1)]
             with m.If(row_end):
