@@ -19,7 +19,7 @@ from .blocks.sram import ExportPlatform, MemoryRecord, verilog_body
 from .config import render_config
 from .cores.digital import Accelerator
 from .errors import InputError, SpikeloomError
-from .mapping.cost import CostModel
+from .mapping.folded_cost import cost_model
 from .mapping.image import image_words
 from .mapping.plan import CorePlan
 from .network.reference import simulate
@@ -263,7 +263,7 @@ def check_fresh(project: Project, folder: Path) -> dict:
 
 def _manifest(project: Project, plan: CorePlan, exported: Exported, files: dict) -> dict:
     config = project.config
-    cost = CostModel(plan.network, config.core, steps=config.input.steps, direct=config.input.coding == "current")
+    cost = cost_model(plan.network, config.core, steps=config.input.steps, direct=config.input.coding == "current")
 
     def meaning(port: str) -> str:
         stem = port.split("__")[0]

@@ -18,7 +18,7 @@ import numpy as np
 
 from spikeloom.errors import InputError, SpikeloomError
 from spikeloom.export import check_fresh, verilog
-from spikeloom.mapping.cost import CostModel
+from spikeloom.mapping.folded_cost import cost_model
 from spikeloom.mapping.image import image_words
 from spikeloom.mapping.plan import CorePlan
 from spikeloom.network.reference import Trace, simulate, synaptic_operations
@@ -101,7 +101,7 @@ class _Run:
         self.progress, self.target = progress, target
         self.plan: CorePlan = project.plan
         config = project.config
-        self.cost = CostModel(
+        self.cost = cost_model(
             project.network, config.core, steps=config.input.steps, direct=config.input.coding == "current"
         )
 

@@ -253,6 +253,14 @@ def fold(network: IntegerNetwork, core: CoreConfig, *, steps: int, direct: bool)
     chunk = core.fold_steps
     if isinstance(chunk, str):
         chunk = 1 if half is None else min(steps, MOST_STEPS)
+    outer = network.layers[-1]
+    needed = outer.fan_in * -(-outer.neurons // lanes)
+    if half is not None and chunk > 1 and needed > half:
+        raise InputError(
+            f"core.weight_buffer: {core.weight_buffer} rows were given; accepted is at least {2 * needed}: the output "
+            f"layer {outer.name!r} must be one tile, so that spikes of all its neurons leave before their tick "
+            "(or fold_steps = 1)"
+        )
     shared = Shared(lane_bits=(), bias_bits=0, weight_bits=max(layer.weight_bits for layer in network.layers))
     entries, row, weight_row = [], 0, 0
     for index, layer in enumerate(network.layers):
@@ -292,7 +300,7 @@ def _half(network: IntegerNetwork, core: CoreConfig) -> int | None:
             f"core.weight_buffer: {core.weight_buffer} rows were given; accepted is at least {2 * fan_in}: two halves "
             f"that hold one group of the layer with the largest fan-in, {fan_in}"
         )
-    return core.weight_buffer // 2
+    raise InputError(f"core.weight_buffer: {core.weight_buffer} rows: streaming is not there; accepted is auto")
 
 
 def _lane_bits(entries: list[FoldedLayer], lanes: int, *, equal: bool) -> tuple[int, ...]:

@@ -253,6 +253,8 @@ class CorePlan:
     def settle(self) -> int:
         """Cycles after which a core that was reset, loaded or has answered is at rest: its memories are cleared."""
         rows = [entry.groups for entry in self.layers if isinstance(entry, SweepPlan)]
+        if self.folded is not None:
+            rows = [self.folded.steps * self.folded.input_rows]
         return max(self.network.outputs, *rows, 0) + 8
 
     @property

@@ -10,8 +10,8 @@ Spikes of a hidden layer go to the memory from which the next layer reads them, 
 """
 
 from amaranth.hdl import *
-from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import Out, connect
+from amaranth.lib import data, stream
+from amaranth.lib.wiring import connect
 
 from ...blocks.events import EventQueue
 from ...blocks.neuron import NeuronParameters, add_small, fires, leaked, saturate
@@ -245,10 +245,11 @@ class FoldedEngine(LayerEngine):
         for (kind, fraction_bits, _), numbers in kinds.items():
             # Layers of other kinds do not matter to this one.
             own = [parameters[n if n in numbers else numbers[0]] for n in range(len(parameters))]
+            shifts = zip(*[p.leak_shifts for p in own], strict=True)
             joint = NeuronParameters(
                 threshold=None, subtracts=0,
                 leak_amount=per_layer([p.leak_amount for p in own], layer),
-                leak_shifts=tuple(per_layer(shifts, layer) for shifts in zip(*[p.leak_shifts for p in own], strict=True)),
+                leak_shifts=tuple(per_layer(each, layer) for each in shifts),
                 leak_factor=per_layer([p.leak_factor for p in own], layer),
                 registers=(),
             )  # fmt: skip
@@ -313,9 +314,8 @@ class FoldedEngine(LayerEngine):
             for entry in plan.layers:
                 load = getattr(self, f"load_{entry.name}_weights")
                 with m.If(load.en):
-                    m.d.comb += [
-                        weights.w_en.eq(1), weights.w_addr.eq(load.row + entry.weight_row), weights.w_data.eq(load.data),
-                    ]  # fmt: skip
+                    m.d.comb += [weights.w_en.eq(1), weights.w_addr.eq(load.row + entry.weight_row)]
+                    m.d.comb += weights.w_data.eq(load.data)
         elif plan.half is not None:
             self._filling = Signal()  # half of the buffer
             m.d.comb += [

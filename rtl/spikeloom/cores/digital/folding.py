@@ -4,7 +4,7 @@ from amaranth.hdl import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ...blocks.events import EventLayout, event_signature
+from ...blocks.events import event_signature
 from ...blocks.serialiser import any_and_many, first_one
 from ...blocks.spike_store import SpikeStore
 from ...blocks.sram import Sram
