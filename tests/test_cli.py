@@ -295,7 +295,7 @@ CONFIGS = [
     (
         {"core": {"lane": 2}},
         "core.lane: unknown key; accepted are kind, lanes, weights, parameters, queue_depth, spike_queue, decision, "
-        "readout, probe; did you mean 'lanes'?",
+        "readout, probe, schedule, fold_steps, weight_buffer, load_bits; did you mean 'lanes'?",
     ),
     (
         {"core": {"decision": "value"}},

@@ -102,28 +102,6 @@ class CoreConfig:
             "a list gives each layer its own"
         ),
     ] = "full"
-    schedule: Annotated[
-        Literal["pipeline", "folded"],
-        _doc("pipeline (an engine for each layer) | folded (one engine of `lanes` lanes runs all layers in turn)"),
-    ] = "pipeline"
-    fold_steps: Annotated[
-        Literal["auto"] | Annotated[int, Field(ge=1, le=4096)],
-        _doc(
-            'time steps that a folded core takes through a layer before the next one, 1 to 4096, or "auto": 1 with all '
-            "weights on chip (outputs of a step wait for no later one), all of an input with streamed weights"
-        ),
-    ] = "auto"
-    weight_buffer: Annotated[
-        Literal["auto"] | Positive,
-        _doc(
-            'rows of the weight memory of a folded core, or "auto": all weights on chip; with fewer rows, weights '
-            "stream in through the load port, one half while the other is worked on"
-        ),
-    ] = "auto"
-    load_bits: Annotated[
-        Literal[32, 64, 128, 256, 512, 1024],
-        _doc("bits of a word of the load port: 32 | 64 | 128 | 256 | 512 | 1024 (above 32 for streamed weights only)"),
-    ] = 32
     weights: Annotated[
         Literal["fixed", "loaded"],
         _doc("weights fixed at elaboration (smallest) or loaded at run time: fixed | loaded"),
@@ -157,6 +135,28 @@ class CoreConfig:
     probe: Annotated[
         bool, _doc("true: a stream per layer shows every membrane potential (for verification) | false")
     ] = False
+    schedule: Annotated[
+        Literal["pipeline", "folded"],
+        _doc("pipeline (an engine for each layer) | folded (one engine of `lanes` lanes runs all layers in turn)"),
+    ] = "pipeline"
+    fold_steps: Annotated[
+        Literal["auto"] | Annotated[int, Field(ge=1, le=4096)],
+        _doc(
+            'time steps that a folded core takes through a layer before the next one, 1 to 4096, or "auto": 1 with all '
+            "weights on chip (outputs of a step wait for no later one), all of an input with streamed weights"
+        ),
+    ] = "auto"
+    weight_buffer: Annotated[
+        Literal["auto"] | Positive,
+        _doc(
+            'rows of the weight memory of a folded core, or "auto": all weights on chip; with fewer rows, weights '
+            "stream in through the load port, one half while the other is worked on"
+        ),
+    ] = "auto"
+    load_bits: Annotated[
+        Literal[32, 64, 128, 256, 512, 1024],
+        _doc("bits of a word of the load port: 32 | 64 | 128 | 256 | 512 | 1024 (above 32 for streamed weights only)"),
+    ] = 32
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
