@@ -24,7 +24,7 @@ def net(*layers, **options):
     made = []
     for index, values in enumerate(layers):
         default = {"name": f"fc{index + 1}", "reset": "none" if values.get("threshold") is None else "zero"}
-        made.append(FloatLayer(**{**default, **values}))
+        made.append(FloatLayer.dense(**{**default, **values}))
     return FloatNetwork(**{"name": "net", "layers": tuple(made), "dt": 1.0, **options})
 
 

@@ -108,6 +108,8 @@ def inspect(
 ) -> None:
     """Show what a network holds and what quantisation makes of it."""
     with session(as_json, verbose) as ui:
+        import numpy as np
+
         from .project import ZOO, Project, propose
 
         _check_unstored(dt, reset)
@@ -125,10 +127,15 @@ def inspect(
         layers = [
             {
                 "name": layer.name,
+                "sources": ", ".join(
+                    source + (f" (delay {c.delay})" if c.delay else "")
+                    for source, c in zip(floating.sources(layer), layer.connections, strict=True)
+                ),
                 "fan_in": layer.fan_in,
                 "neurons": layer.neurons,
-                "decay": layer.decay,
-                "threshold": layer.threshold,
+                "shape": "x".join(map(str, layer.shape)),
+                "decay": float(np.mean(layer.decay)),
+                "threshold": None if layer.threshold is None else float(np.max(layer.threshold)),
                 "reset": layer.reset,
                 "bias": bool(layer.bias.any()),
             }
@@ -146,10 +153,10 @@ def inspect(
         plan = project.plan
         ui.table(
             "on the core",
-            ["layer", "lanes", "groups", "accumulator bits", "weight memory bits"],
+            ["layer", "lanes", "rows", "accumulator bits", "weight memory bits"],
             [
                 [p.name, p.lanes, p.groups, f"{min(p.lane_bits)} to {max(p.lane_bits)}",
-                 p.layer.fan_in * p.groups * p.weight_row_bits]
+                 p.weight_depth * p.weight_row_bits]
                 for p in plan.layers
             ],
         )  # fmt: skip

@@ -53,6 +53,10 @@ class NetworkConfig:
         Literal["zero", "subtract", "delayed_zero", "delayed_subtract"],
         _doc("reset of the neurons, not stored by NIR: zero | subtract | delayed_zero | delayed_subtract (snnTorch)"),
     ] = "zero"
+    synapse: Annotated[
+        Literal["same_step", "next_step"],
+        _doc("when a synaptic current (CubaLIF) reaches the potential: same_step (snnTorch) | next_step (Norse)"),
+    ] = "same_step"
     state: Annotated[Literal["clear", "keep"], _doc("membrane potentials at the end of an input: clear | keep")] = (
         "clear"
     )

@@ -69,7 +69,8 @@ class Project:
     @cached_property
     def float_network(self) -> "FloatNetwork":
         """The network as it was trained."""
-        return import_nir(self.network_file, dt=self.config.network.dt, reset=self.config.network.reset)
+        given = self.config.network
+        return import_nir(self.network_file, dt=given.dt, reset=given.reset, synapse=given.synapse)
 
     @cached_property
     def coding(self) -> CodingOptions:

@@ -12,8 +12,9 @@ from typing import Literal, NamedTuple, Protocol
 import numpy as np
 
 from ..errors import InputError
-from .connections import Connection
-from .integer import INPUT, IntegerLayer
+from .connections import Synapses
+from .graph import INPUT, Layer
+from .integer import IntegerLayer
 
 __all__ = [
     "CODINGS",
@@ -212,7 +213,7 @@ def latency(values: np.ndarray, steps: int) -> np.ndarray:
     return spikes
 
 
-def _listening(layer: IntegerLayer) -> Connection:
+def listening(layer: Layer) -> Synapses:
     """The connection of a first layer that listens to the input; others bring spikes of steps before."""
     return next(c for c in layer.connections if c.source in (None, INPUT))
 
@@ -239,13 +240,13 @@ def current(values: np.ndarray, layer: IntegerLayer) -> np.ndarray:
         Where the values do not fit the layer.
     """
     values = _check_values(values)
-    listening = _listening(layer)
-    if values.shape[1] != listening.sources:
+    connection = listening(layer)
+    if values.shape[1] != connection.sources:
         raise InputError(
-            f"layer {layer.name!r}: inputs of {values.shape[1]} values; accepted are {listening.sources}, its fan-in"
+            f"layer {layer.name!r}: inputs of {values.shape[1]} values; accepted are {connection.sources}, its fan-in"
         )
     fixed = np.rint(values * 2.0**FRACTION_BITS)
-    matrix = listening.matrix
+    matrix = connection.matrix
     largest = int(abs(matrix).sum(axis=1).max()) << FRACTION_BITS
     if largest < 1 << 53:  # every partial sum is an integer below 2**53: exact in any order of summation
         total = np.rint((matrix.astype(np.float64) @ fixed.T).T).astype(np.int64)
@@ -363,7 +364,7 @@ def encode(
             f"max_count = {options.max_count}: layer {layer.name!r} accepts up to {layer.max_count} spikes "
             "of one address in one step"
         )
-    spikes = encode_spikes(options, values, _listening(layer).sources, first_index=first_index)
+    spikes = encode_spikes(options, values, listening(layer).sources, first_index=first_index)
     return Encoded(spikes, current(np.asarray(values), layer) if options.coding == "current" else None)
 
 

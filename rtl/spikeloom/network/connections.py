@@ -1,4 +1,4 @@
-"""How spikes reach a layer: dense and convolutional connections with integer weights.
+"""How spikes reach a layer: dense and convolutional connections.
 
 Cost: the matrix of a connection holds O(weights) entries where it is dense and O(targets * kernel) for a convolution.
 """
@@ -12,7 +12,7 @@ from scipy import sparse
 
 from ..errors import InputError
 
-__all__ = ["Connection", "Geometry"]
+__all__ = ["Connection", "FloatConnection", "Geometry", "Synapses"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,12 +169,12 @@ class Geometry:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Connection:
-    """Synapses from one population to a layer.
+class Synapses:
+    """Weights from one population to a layer; the base of `Connection` (integers) and `FloatConnection`.
 
     Parameters
     ----------
-    weights : integer array
+    weights : array
         [neurons, pooled sources] (dense), or [channels, source channels of a group, kernel height, kernel width].
     source : str or None
         The layer whose spikes arrive, or "input"; None: the layer before (the input for the first).
@@ -199,15 +199,7 @@ class Connection:
     groups: int = 1
 
     def __post_init__(self):
-        weights = np.array(self.weights)
-        if weights.ndim not in (2, 4) or 0 in weights.shape or weights.dtype.kind not in "iu":
-            raise InputError(
-                f"weights of shape {weights.shape} and type {weights.dtype}: accepted is [neurons, fan_in] or "
-                "[channels, source channels of a group, kernel height, kernel width] of integers"
-            )
-        if max(abs(int(weights.min())), abs(int(weights.max()))) >= 1 << 62:
-            raise InputError(f"weights from {weights.min()} to {weights.max()} need more than 62 bits")
-        weights = weights.astype(np.int64)
+        weights = self._checked(np.array(self.weights))
         weights.flags.writeable = False
         object.__setattr__(self, "weights", weights)
         if self.source_shape is None:
@@ -217,6 +209,11 @@ class Connection:
         if self.delay < 0:
             raise InputError(f"delay = {self.delay}: accepted is at least 0 steps")
         _ = self.geometry
+
+    @staticmethod
+    def _checked(weights: np.ndarray) -> np.ndarray:
+        """The weights in their type, or InputError."""
+        raise NotImplementedError
 
     @cached_property
     def geometry(self) -> Geometry:
@@ -258,7 +255,7 @@ class Connection:
 
     @cached_property
     def matrix(self) -> sparse.csr_array:
-        """The connection as a sparse matrix, int64 [neurons, sources]."""
+        """The connection as a sparse matrix [neurons, sources]."""
         return self.geometry.matrix(self.weights)
 
     @cached_property
@@ -271,5 +268,37 @@ class Connection:
         """Sum of the negative and of the positive weights of each target, int64 [neurons] each."""
         if not self.is_convolution and self.sources == self.weights.shape[1]:
             return np.minimum(self.weights, 0).sum(axis=1), np.maximum(self.weights, 0).sum(axis=1)
-        ones = np.ones(self.sources, np.int64)
+        ones = np.ones(self.sources, self.weights.dtype)
         return self.matrix.minimum(0) @ ones, self.matrix.maximum(0) @ ones
+
+
+class Connection(Synapses):
+    """Synapses with integer weights."""
+
+    @staticmethod
+    def _checked(weights: np.ndarray) -> np.ndarray:
+        if weights.ndim not in (2, 4) or 0 in weights.shape or weights.dtype.kind not in "iu":
+            raise InputError(
+                f"weights of shape {weights.shape} and type {weights.dtype}: accepted is [neurons, fan_in] or "
+                "[channels, source channels of a group, kernel height, kernel width] of integers"
+            )
+        if max(abs(int(weights.min())), abs(int(weights.max()))) >= 1 << 62:
+            raise InputError(f"weights from {weights.min()} to {weights.max()} need more than 62 bits")
+        return weights.astype(np.int64)
+
+
+class FloatConnection(Synapses):
+    """Synapses with real weights, float64."""
+
+    @staticmethod
+    def _checked(weights: np.ndarray) -> np.ndarray:
+        if weights.ndim not in (2, 4) or 0 in weights.shape or weights.dtype.kind not in "iuf":
+            raise InputError(
+                f"weights of shape {weights.shape}: accepted is [neurons, fan_in] or "
+                "[channels, source channels of a group, kernel height, kernel width]"
+            )
+        weights = weights.astype(np.float64)
+        if not np.isfinite(weights).all():
+            index = tuple(int(i) for i in np.argwhere(~np.isfinite(weights))[0])
+            raise InputError(f"weights{list(index)} = {weights[index]}: accepted are finite numbers")
+        return weights

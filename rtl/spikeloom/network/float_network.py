@@ -1,4 +1,4 @@
-"""The trained network before quantisation: a chain of fully connected layers in double precision.
+"""The trained network before quantisation: a graph of layers in double precision.
 
 One step of a neuron with stored potential v and input spikes s_i::
 
@@ -7,7 +7,9 @@ One step of a neuron with stored potential v and input spikes s_i::
     v = 0 | u - theta | u                 zero, subtract, none
 
 The delayed kinds reset in the *next* step: u = decay v - theta s', or 0 where s', plus the inputs; s' is the last
-step's spike and v = u. This is the integer network's definition without its rounding and without its limits.
+step's spike and v = u. With a synaptic current i = current_decay i + sum_i w_i s_i, and u = decay v + bias + i. In the
+`refractory` steps after a spike v = 0 and s = 0. This is the integer network's definition without its rounding and
+without its limits.
 """
 
 from dataclasses import dataclass, field
@@ -16,6 +18,8 @@ from typing import Literal
 import numpy as np
 
 from ..errors import InputError
+from .connections import FloatConnection
+from .graph import INPUT, Layer, LayerGraph
 from .integer import RESET_KINDS, ResetKind
 from .reference import Trace
 
@@ -23,24 +27,29 @@ __all__ = ["FloatLayer", "FloatNetwork", "simulate_float"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class FloatLayer:
-    """A fully connected layer of real-valued neurons.
+class FloatLayer(Layer):
+    """A layer of real-valued neurons and the connections that lead to it.
 
     Parameters
     ----------
     name : str
         Unique in the network.
-    weights : float64 array [neurons, fan_in]
+    connections : tuple of FloatConnection
+        Their spikes add up.
     bias : float64 array [neurons], optional
         Added once per step. Zero by default.
-    decay : float
+    decay : float, or float64 array [neurons]
         Share of the potential that is left after a step, 0 to 1; 1 means no leak.
-    threshold : float or None
+    threshold : float, float64 array [neurons] or None
         theta, above 0; None makes a read-out: it never fires, its potential is the answer.
     reset : str
         zero, subtract, delayed_zero, delayed_subtract or none.
     fires_above : bool
         True: fires at u > theta (NIR, snnTorch); False: at u >= theta.
+    current_decay : float, float64 array [neurons] or None
+        Share of the synaptic current that is left after a step; None: spikes go straight into the potential.
+    refractory : int
+        Steps after a spike in which the neuron rests.
     nodes : tuple of str
         The nodes of the NIR graph that this layer was made of.
 
@@ -51,55 +60,80 @@ class FloatLayer:
     """
 
     name: str
-    weights: np.ndarray
+    connections: tuple[FloatConnection, ...]
     bias: np.ndarray = field(default=None)  # type: ignore[assignment]
-    decay: float = 1.0
-    threshold: float | None = None
+    decay: float | np.ndarray = 1.0
+    threshold: float | np.ndarray | None = None
     reset: ResetKind = "none"
     fires_above: bool = True
+    current_decay: float | np.ndarray | None = None
+    refractory: int = 0
     nodes: tuple[str, ...] = ()
+
+    @classmethod
+    def dense(cls, *, name: str, weights: np.ndarray, **rest) -> "FloatLayer":
+        """A layer with one dense connection, weights [neurons, fan_in], from the layer before it."""
+        try:
+            return cls(name=name, connections=(FloatConnection(weights=weights),), **rest)
+        except InputError as error:
+            text = str(error)
+            raise InputError(text if text.startswith("layer ") else f"layer {name!r}: {text}") from None
 
     def __post_init__(self):
         def fail(text: str):
             raise InputError(f"layer {self.name!r}: {text}")
 
-        weights = np.array(self.weights, np.float64)
-        if weights.ndim != 2 or 0 in weights.shape:
-            fail(f"weights of shape {weights.shape}: accepted is [neurons, fan_in]")
-        bias = np.zeros(len(weights)) if self.bias is None else np.array(self.bias, np.float64)
-        if bias.shape != (len(weights),):
-            fail(f"bias of shape {bias.shape}: accepted are {len(weights)} values, one per neuron")
-        for what, array in (("weights", weights), ("bias", bias)):
-            if not np.isfinite(array).all():
-                index = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-                fail(f"{what}{list(index)} = {array[index]}: accepted are finite numbers")
-            array.flags.writeable = False
-        object.__setattr__(self, "weights", weights)
+        object.__setattr__(self, "connections", tuple(self.connections))
+        wrong = self.check_connections()
+        if wrong:
+            fail(wrong)
+        bias = np.zeros(self.neurons) if self.bias is None else np.array(self.bias, np.float64)
+        if bias.shape != (self.neurons,):
+            fail(f"bias of shape {bias.shape}: accepted are {self.neurons} values, one per neuron")
+        if not np.isfinite(bias).all():
+            index = int(np.argmin(np.isfinite(bias)))
+            fail(f"bias[{index}] = {bias[index]}: accepted are finite numbers")
+        bias.flags.writeable = False
         object.__setattr__(self, "bias", bias)
-        if not 0 <= self.decay <= 1:
-            fail(f"decay = {self.decay}: accepted is 0 to 1")
+        for what in ("decay", "current_decay"):
+            value = self._numbers(what)
+            if value is not None and not ((value >= 0) & (value <= 1)).all():
+                fail(f"{what} = {value[~((value >= 0) & (value <= 1))].flat[0]}: accepted is 0 to 1")
         if self.reset not in RESET_KINDS:
             fail(f"reset {self.reset!r}: accepted are {', '.join(RESET_KINDS)}")
-        if self.threshold is None:
+        if self.refractory < 0:
+            fail(f"refractory = {self.refractory}: accepted is at least 0 steps")
+        theta = self._numbers("threshold")
+        if theta is None:
             if self.reset != "none":
                 fail(f"reset {self.reset!r} without a threshold: a read-out has reset = 'none'")
-        elif not 0 < self.threshold < np.inf:
-            fail(f"threshold = {self.threshold}: accepted is a finite number above 0, the potential after a reset")
+            if self.refractory:
+                fail("a refractory period without a threshold: a read-out has none")
+        elif not ((theta > 0) & (theta < np.inf)).all():
+            fail(
+                f"threshold = {theta[~((theta > 0) & (theta < np.inf))].flat[0]}: accepted is a finite number above 0, "
+                "the potential after a reset"
+            )
 
-    @property
-    def neurons(self) -> int:
-        """Number of neurons."""
-        return self.weights.shape[0]
-
-    @property
-    def fan_in(self) -> int:
-        """Number of input addresses."""
-        return self.weights.shape[1]
+    def _numbers(self, what: str) -> np.ndarray | None:
+        """A parameter as an array of one value or one for each neuron; arrays of one value become a number."""
+        value = getattr(self, what)
+        if value is None:
+            return None
+        array = np.atleast_1d(np.array(value, np.float64))
+        if array.shape not in ((1,), (self.neurons,)):
+            raise InputError(
+                f"layer {self.name!r}: {what} of shape {array.shape}: accepted is one value, or {self.neurons}"
+            )
+        same = (array == array[0]).all()
+        array.flags.writeable = False
+        object.__setattr__(self, what, float(array[0]) if same else array)
+        return array
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class FloatNetwork:
-    """A chain of real-valued layers, input first; `dt` is the time of a step in the unit of the file's time constants.
+class FloatNetwork(LayerGraph):
+    """A graph of real-valued layers; `dt` is the time of a step in the unit of the file's time constants.
 
     Raises
     ------
@@ -112,29 +146,7 @@ class FloatNetwork:
     dt: float
 
     def __post_init__(self):
-        if not self.layers:
-            raise InputError(f"network {self.name!r} has no layer; accepted is at least one")
-        names = [layer.name for layer in self.layers]
-        if len(set(names)) != len(names):
-            raise InputError(f"network {self.name!r}: layer names {names} must differ")
-        for before, after in zip(self.layers, self.layers[1:], strict=False):
-            if before.threshold is None:
-                raise InputError(f"layer {before.name!r} is a read-out; only the last layer may be one")
-            if before.neurons != after.fan_in:
-                raise InputError(
-                    f"layer {after.name!r} has a fan-in of {after.fan_in}, "
-                    f"but {before.name!r} has {before.neurons} neurons"
-                )
-
-    @property
-    def inputs(self) -> int:
-        """Number of input addresses."""
-        return self.layers[0].fan_in
-
-    @property
-    def outputs(self) -> int:
-        """Number of neurons of the last layer."""
-        return self.layers[-1].neurons
+        self.check_graph()
 
 
 def simulate_float(
@@ -182,41 +194,86 @@ def simulate_float(
         extra = current[:, None, :]
     if state == "keep":
         extra = np.repeat(extra[:, 0], steps, axis=0)[None]
-        spikes = spikes.reshape(1, batch * steps, -1)
+        spikes = spikes.reshape(1, batch * steps, network.inputs)
 
-    arriving, fired, stored = spikes, [], []
-    for index, layer in enumerate(network.layers):
-        summed = arriving.reshape(-1, layer.fan_in).astype(np.float64) @ layer.weights.T
-        summed = summed.reshape(*spikes.shape[:2], -1) + layer.bias
-        arriving, potential = _advance(layer, summed + extra if index == 0 else summed)
-        fired.append(arriving.reshape(batch, steps, -1))
-        stored.append(potential.reshape(batch, steps, -1))
+    shape = spikes.shape[:2]
+    fired = {layer.name: np.zeros((*shape, layer.neurons), np.uint8) for layer in network.layers}
+    stored = [np.empty((*shape, layer.neurons)) for layer in network.layers]
+    sources = {INPUT: spikes} | fired
+    populations = [_Population(layer, shape[0]) for layer in network.layers]
+    # Without delays each layer can run through all steps at once, behind the one that feeds it.
+    parts = [slice(t, t + 1) for t in range(shape[1])] if network.is_recurrent else [slice(0, shape[1])]
+    for part in parts:
+        for index, (layer, population) in enumerate(zip(network.layers, populations, strict=True)):
+            summed = population.summed(part, [sources[source] for source in network.sources(layer)])
+            added = extra if index == 0 else np.zeros((1, 1, 1))
+            for n, t in enumerate(range(part.start, part.stop)):
+                offset = added[:, min(t, added.shape[1] - 1)]
+                population.advance(summed[n], offset, fired[layer.name][:, t], stored[index][:, t])
+
+    def shaped(array: np.ndarray) -> np.ndarray:
+        return array.reshape(batch, steps, array.shape[-1])
+
     return Trace(
-        spikes=tuple(fired),
-        potentials=tuple(stored) if potentials else None,
-        readout=stored[-1] if network.layers[-1].threshold is None else None,
+        spikes=tuple(shaped(array) for array in fired.values()),
+        potentials=tuple(shaped(array) for array in stored) if potentials else None,
+        readout=shaped(stored[-1]) if network.layers[-1].threshold is None else None,
     )
 
 
-def _advance(layer: FloatLayer, summed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Spikes (uint8) and stored potentials (float64) [B, steps, neurons] of a layer, from its summed inputs."""
-    fired, stored = np.zeros(summed.shape, np.uint8), np.empty_like(summed)
-    v = np.zeros((summed.shape[0], summed.shape[2]))
-    s = np.zeros(v.shape, bool)
-    theta = layer.threshold
-    for step in range(summed.shape[1]):
-        u = layer.decay * v
+class _Population:
+    """The neurons of a layer for a batch, from step to step."""
+
+    def __init__(self, layer: FloatLayer, batch: int):
+        self.layer = layer
+        self.operators = [
+            connection.weights
+            if not connection.is_convolution and connection.sources == connection.weights.shape[1]
+            else connection.matrix
+            for connection in layer.connections
+        ]
+        self.v = np.zeros((batch, layer.neurons))
+        self.i = np.zeros_like(self.v)
+        self.s = np.zeros(self.v.shape, bool)
+        self.resting = np.zeros(self.v.shape, np.int64)
+
+    def summed(self, steps: slice, arriving: list[np.ndarray]) -> np.ndarray:
+        """sum_i w_i s_i of the `steps` [steps, B, neurons], from spikes [B, T, sources] of each connection."""
+        batch, count = len(self.v), steps.stop - steps.start
+        total = np.zeros((count, batch, self.layer.neurons))
+        for operator, connection, spikes in zip(self.operators, self.layer.connections, arriving, strict=True):
+            first = steps.start - connection.delay
+            given = spikes[:, max(0, first) : max(0, steps.stop - connection.delay)].transpose(1, 0, 2)
+            flat = given.reshape(-1, connection.sources).astype(np.float64)
+            # What has not arrived yet stands at the front.
+            total[count - len(given) :] += (operator @ flat.T).T.reshape(len(given), batch, self.layer.neurons)
+        return total
+
+    def advance(self, summed: np.ndarray, extra: np.ndarray, fired: np.ndarray, stored: np.ndarray) -> None:
+        """One step with sums [B, neurons]; fills `fired` and `stored`."""
+        layer, theta = self.layer, self.layer.threshold
+        u = layer.decay * self.v
         if theta is not None and layer.reset == "delayed_subtract":
-            u = u - theta * s
+            u = u - theta * self.s
         elif layer.reset == "delayed_zero":
-            u = np.where(s, 0.0, u)
-        v = u + summed[:, step]
+            u = np.where(self.s, 0.0, u)
+        if layer.current_decay is None:
+            v = u + (summed + layer.bias + extra)
+        else:
+            self.i = layer.current_decay * self.i + summed
+            v = u + layer.bias + extra + self.i
         if theta is not None:
             s = v > theta if layer.fires_above else v >= theta
-            fired[:, step] = s
+            if layer.refractory:
+                s = s & (self.resting == 0)
+            fired[:] = s
             if layer.reset == "zero":
                 v = np.where(s, 0.0, v)
             elif layer.reset == "subtract":
                 v = v - theta * s
-        stored[:, step] = v
-    return fired, stored
+            if layer.refractory:
+                v = np.where(self.resting > 0, 0.0, v)
+                self.resting = np.where(self.resting > 0, self.resting - 1, layer.refractory * s)
+            self.s = s
+        self.v = v
+        stored[:] = v

@@ -21,7 +21,6 @@ A network is a graph of layers; a connection of delay d brings the spikes of d s
 
 import hashlib
 import json
-import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -29,11 +28,9 @@ import numpy as np
 
 from ..errors import InputError
 from .connections import Connection
+from .graph import INPUT, Layer, LayerGraph
 
 __all__ = ["INPUT", "Adaptation", "IntegerLayer", "IntegerNetwork", "Leak", "ResetKind", "signed_bits"]
-
-INPUT = "input"
-"""What connections call the network's input."""
 
 ResetKind = Literal["zero", "subtract", "delayed_zero", "delayed_subtract", "none"]
 RESET_KINDS = ("zero", "subtract", "delayed_zero", "delayed_subtract", "none")
@@ -186,7 +183,7 @@ class Adaptation:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class IntegerLayer:
+class IntegerLayer(Layer):
     """A layer of integer neurons and the connections that lead to it.
 
     Parameters
@@ -250,13 +247,10 @@ class IntegerLayer:
         def fail(text: str):
             raise InputError(f"layer {self.name!r}: {text}")
 
-        if not self.connections:
-            fail("no connection; accepted is at least one")
         object.__setattr__(self, "connections", tuple(self.connections))
-        shapes = {c.shape for c in self.connections if c.is_convolution} or {self.connections[0].shape}
-        sizes = {c.neurons for c in self.connections}
-        if len(shapes) > 1 or len(sizes) > 1:
-            fail(f"connections to {[list(c.shape) for c in self.connections]}: accepted is one shape for all of them")
+        wrong = self.check_connections()
+        if wrong:
+            fail(wrong)
         neurons = self.neurons
         bias = np.zeros(neurons, np.int64) if self.bias is None else np.array(self.bias)
         if bias.shape != (neurons,) or bias.dtype.kind not in "iu":
@@ -335,35 +329,6 @@ class IntegerLayer:
         return sum(low for low, _ in parts), sum(high for _, high in parts)  # type: ignore[return-value]
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """(neurons,), or (channels, height, width) where a connection is a convolution."""
-        return next((c.shape for c in self.connections if c.is_convolution), self.connections[0].shape)
-
-    @property
-    def neurons(self) -> int:
-        """Number of neurons."""
-        return self.connections[0].neurons
-
-    @property
-    def fan_in(self) -> int:
-        """Number of input addresses, those of all connections."""
-        return sum(connection.sources for connection in self.connections)
-
-    @property
-    def weights(self) -> np.ndarray:
-        """Weights [neurons, fan_in] of a layer with a single dense connection and no pool.
-
-        Raises
-        ------
-        InputError
-            For any other layer: it has no such array.
-        """
-        (first, *others) = self.connections
-        if others or first.is_convolution or first.sources != first.weights.shape[1]:
-            raise InputError(f"layer {self.name!r}: its connections are not one array; accepted is a dense layer")
-        return first.weights
-
-    @property
     def is_plain(self) -> bool:
         """Whether the equations are those of the plain kinds, parameters the same for all, connections dense and flat.
 
@@ -378,11 +343,6 @@ class IntegerLayer:
             and not self.leak.per_neuron
             and all(not c.is_convolution and len(c.source_shape or ()) == 1 for c in self.connections)
         )
-
-    @property
-    def synapses(self) -> int:
-        """Stored weights."""
-        return sum(connection.weights.size for connection in self.connections)
 
     @property
     def dense_operations(self) -> int:
@@ -432,7 +392,7 @@ class IntegerLayer:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class IntegerNetwork:
+class IntegerNetwork(LayerGraph):
     """A graph of integer layers; the last one is the output.
 
     Layers stand in an order in which every connection without a delay comes from the input or from a layer before.
@@ -450,78 +410,9 @@ class IntegerNetwork:
     state: Literal["clear", "keep"] = "clear"
 
     def __post_init__(self):
-        if not self.layers:
-            raise InputError(f"network {self.name!r} has no layer; accepted is at least one")
+        self.check_graph()
         if self.state not in ("clear", "keep"):
             raise InputError(f"network {self.name!r}: state {self.state!r}: accepted are clear, keep")
-        names = [layer.name for layer in self.layers]
-        if len(set(names)) != len(names):
-            raise InputError(f"network {self.name!r}: layer names {names} must differ")
-        if INPUT in names:
-            raise InputError(f"network {self.name!r}: a layer called {INPUT!r}; accepted is any other name")
-        shapes: dict[str, tuple[int, ...]] = {layer.name: layer.shape for layer in self.layers}
-        earlier = {INPUT}
-        for layer in self.layers:
-            for source, connection in zip(self.sources(layer), layer.connections, strict=True):
-                given = tuple(connection.source_shape or ())
-                if source == INPUT:
-                    shapes.setdefault(INPUT, given)
-                if source not in shapes:
-                    raise InputError(
-                        f"layer {layer.name!r}: a connection from {source!r}; accepted are {INPUT}, {', '.join(names)}"
-                    )
-                if source != INPUT and self.layers[names.index(source)].threshold is None:
-                    raise InputError(f"layer {source!r} is a read-out; only the last layer may be one")
-                if math.prod(given) != math.prod(shapes[source]):
-                    of = "the input" if source == INPUT else repr(source)
-                    raise InputError(
-                        f"layer {layer.name!r} has a fan-in of {math.prod(given)}, "
-                        f"but {of} has {math.prod(shapes[source])} neurons"
-                    )
-                if given != shapes[source]:
-                    raise InputError(
-                        f"layer {layer.name!r}: a source of shape {list(given)}; accepted is that of {source!r}, "
-                        f"{list(shapes[source])}"
-                    )
-                if connection.delay == 0 and source not in earlier:
-                    raise InputError(
-                        f"layer {layer.name!r}: a connection without a delay from {source!r}, which does not come "
-                        "before it; accepted is a delay of at least one step in every loop"
-                    )
-            earlier.add(layer.name)
-        if INPUT not in shapes:
-            raise InputError(f"network {self.name!r}: nothing listens to the input; accepted is at least one layer")
-        object.__setattr__(self, "_input_shape", shapes[INPUT])
-        used = {source for layer in self.layers for source in self.sources(layer)} | {names[-1]}
-        for name in names:
-            if name not in used:
-                raise InputError(f"layer {name!r} feeds nothing; only the last layer, {names[-1]!r}, may be an output")
-
-    def sources(self, layer: IntegerLayer) -> tuple[str, ...]:
-        """Name of the source of each connection of `layer`."""
-        index = next(n for n, other in enumerate(self.layers) if other is layer)
-        before = self.layers[index - 1].name if index else INPUT
-        return tuple(before if c.source is None else c.source for c in layer.connections)
-
-    @property
-    def is_recurrent(self) -> bool:
-        """Whether a connection has a delay: then a step needs the steps before."""
-        return any(connection.delay for layer in self.layers for connection in layer.connections)
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Shape of the input, (N,) or (C, H, W)."""
-        return self._input_shape  # type: ignore[attr-defined]
-
-    @property
-    def inputs(self) -> int:
-        """Number of input addresses."""
-        return math.prod(self.input_shape)
-
-    @property
-    def outputs(self) -> int:
-        """Number of neurons of the last layer."""
-        return self.layers[-1].neurons
 
     def content_hash(self) -> str:
         """SHA-256 of everything that decides an answer, as 64 hex digits."""

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import numpy as np
 
 from ..errors import InputError
-from .coding import CodingOptions, EventRecording, current, encode_spikes
+from .coding import CodingOptions, EventRecording, current, encode_spikes, listening
+from .connections import Connection
 from .float_network import FloatLayer, FloatNetwork, simulate_float
 from .integer import IntegerLayer, IntegerNetwork, Leak, signed_bits
 from .reference import DecisionKind, Trace, simulate
@@ -48,6 +49,8 @@ RATE_TOLERANCE = 0.1
 """Largest relative error of 1 - decay that leak = "auto" accepts, on top of that of the decay itself."""
 MAX_SHIFT = 24
 MAX_FRACTION = 24
+MAX_CURRENT_BITS = 32
+GEOMETRY = ("source", "delay", "source_shape", "pool", "stride", "padding", "groups")
 WIDE_BITS = 38
 """Potential width of the run that looks for the smallest lossless one: v * factor of a multiply leak fits 64 bits."""
 SATURATED_RATE = 0.95
@@ -62,7 +65,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class QuantiseOptions:
-    """Number formats. The first four may also be a mapping from layer name to value; other layers take the default.
+    """Number formats. The first five may also be a mapping from layer name to value; other layers take the default.
 
     Parameters
     ----------
@@ -72,6 +75,9 @@ class QuantiseOptions:
         2 to 32. "auto": the smallest width that loses nothing on the calibration data after its extremes are
         widened by `margin`, and that holds the threshold. Without calibration data: the smallest that holds the
         threshold and one step in which every excitatory, or every inhibitory, input fires, and one bit more.
+    current_bits : int or "auto"
+        2 to 32, of a synaptic current. "auto": the smallest that no activity can ever pass: the sum of the weights of
+        one sign, summed up over the steps that the current's leak leaves of it; at most 32.
     leak : str or Leak
         "auto": the cheapest of one shift, two shifts and multiply whose decay is within `decay_tolerance` of the
         wanted one, relative, and whose loss per step, 1 - decay, is within 10 %. "shift", "shift2", "multiply": the
@@ -101,6 +107,7 @@ class QuantiseOptions:
 
     weight_bits: int | Mapping[str, int] = 8
     potential_bits: int | Literal["auto"] | Mapping[str, int | Literal["auto"]] = "auto"
+    current_bits: int | Literal["auto"] | Mapping[str, int | Literal["auto"]] = "auto"
     leak: LeakChoice | Leak | Mapping[str, LeakChoice | Leak] = "auto"
     scale: Literal["max", "mse"] | Mapping[str, Literal["max", "mse"]] = "max"
     state: Literal["clear", "keep"] = "clear"
@@ -118,11 +125,12 @@ class QuantiseOptions:
                     raise InputError(f"{where} = {value!r}: accepted is {accepted}")
 
         each("weight_bits", "an integer from 2 to 16", lambda v: _is_int(v) and 2 <= v <= 16)
-        each(
-            "potential_bits",
-            '"auto" or an integer from 2 to 32',
-            lambda v: (_is_int(v) and 2 <= v <= 32) or (isinstance(v, str) and v == "auto"),
-        )
+        for key in ("potential_bits", "current_bits"):
+            each(
+                key,
+                '"auto" or an integer from 2 to 32',
+                lambda v: (_is_int(v) and 2 <= v <= 32) or (isinstance(v, str) and v == "auto"),
+            )
         each("leak", f"one of {', '.join(LEAK_CHOICES)}", lambda v: isinstance(v, Leak) or v in LEAK_CHOICES)
         each("scale", f"one of {', '.join(SCALES)}", lambda v: v in SCALES)
         each("state", "one of clear, keep", lambda v: v in ("clear", "keep"))
@@ -211,7 +219,7 @@ class LayerReport:
     bias_error_max : float
         Largest error of a bias, by the threshold (by the largest bias for a read-out).
     threshold, reset_amount : int or None
-        theta and, where the reset subtracts, r.
+        theta and, where the reset subtracts, r; the largest where neurons have their own.
     threshold_wanted : float or None
         theta / scale, not rounded.
     threshold_error : float or None
@@ -219,13 +227,15 @@ class LayerReport:
     leak : str
         Kind and parameters.
     decay_wanted, decay_got : float
-        Share of the potential left after a step (linear: at half the threshold).
+        Share of the potential left after a step (linear: at half the threshold); the mean over the neurons.
     decay_error : float
-        abs(got - wanted) / wanted; abs(got) where 0 is wanted.
+        abs(got - wanted) / wanted; abs(got) where 0 is wanted; the largest of all neurons.
     dead_zone : (int, int)
         First and last potential around 0 that the leak never changes: 0 .. 2**k - 1 for a shift by k.
     dead_zone_share : float or None
         Its longer side, by the threshold.
+    current_bits, current_leak : int, str or None
+        Of a synaptic current.
     potential_low, potential_high : int or None
         Extremes that the calibration data needs (up to the threshold where more makes no difference).
     pinned_share : float or None
@@ -257,6 +267,8 @@ class LayerReport:
     decay_error: float
     dead_zone: tuple[int, int]
     dead_zone_share: float | None
+    current_bits: int | None = None
+    current_leak: str | None = None
     potential_low: int | None = None
     potential_high: int | None = None
     pinned_share: float | None = None
@@ -324,6 +336,9 @@ class QuantisationReport:
         row("leak", lambda x: x.leak)
         row("decay, wanted / got", lambda x: f"{x.decay_wanted:.5f} / {x.decay_got:.5f}")
         row("decay error", lambda x: _percent(x.decay_error))
+        if any(layer.current_bits is not None for layer in self.layers):
+            row("current bits", lambda x: "-" if x.current_bits is None else str(x.current_bits))
+            row("leak of the current", lambda x: x.current_leak or "-")
         row(
             "never decay",
             lambda x: (
@@ -386,7 +401,7 @@ def quantise(
         if not isinstance(bits, str) and bits < need:
             raise InputError(
                 f"layer {layer.name!r}: potential_bits = {bits} cannot hold its threshold "
-                f'{max(layer.threshold or 0, layer.subtracts)}; accepted is {need} or more, or "auto"'
+                f'{max(_top_threshold(layer), int(np.max(layer.subtracts)))}; accepted is {need} or more, or "auto"'
             )
 
     ranges: list[tuple[int, int] | None] = [None] * len(drafts)
@@ -451,19 +466,31 @@ def quantise(
 
 
 def fit_leak(
-    choice: LeakChoice | Leak, decay: float, *, tolerance: float = 0.01, threshold: int | None = None, layer: str = ""
+    choice: LeakChoice | Leak,
+    decay: float | np.ndarray,
+    *,
+    tolerance: float = 0.01,
+    threshold: int | np.ndarray | None = None,
+    layer: str = "",
 ) -> Leak:
     """The integer leak that stands in for a decay per step; the choices are those of `QuantiseOptions.leak`.
+
+    A decay for each neuron takes a factor for each (auto, multiply), or an amount (linear).
 
     Raises
     ------
     InputError
-        For "linear" without a threshold (a read-out), to which a loss per step could be matched.
+        For "linear" without a threshold (a read-out), to which a loss per step could be matched; for a shift where
+        decays differ between neurons.
     """
     if isinstance(choice, Leak):
         return choice
+    if isinstance(decay, np.ndarray):
+        return _fit_each(choice, decay, tolerance, threshold, layer)
     if decay == 1 or choice == "none":
         return Leak()
+    if isinstance(threshold, np.ndarray):
+        threshold = int(threshold.max())
     if choice == "linear":
         if threshold is None:
             raise InputError(
@@ -473,7 +500,7 @@ def fit_leak(
         return Leak(kind="linear", amount=max(1, round((1 - decay) * threshold / 2)))
 
     def error(leak: Leak) -> float:
-        return abs(_decay(leak, threshold) - decay)
+        return float(np.max(np.abs(_decay(leak, threshold) - decay)))
 
     # The relative errors of the decay and of the loss per step have the same numerator.
     accepted = min(tolerance * decay, RATE_TOLERANCE * (1 - decay)) + 1e-12
@@ -495,13 +522,46 @@ def fit_leak(
     return min([*factors, Leak()] if choice == "auto" else factors, key=error)
 
 
+def _fit_each(choice: LeakChoice, decay: np.ndarray, tolerance: float, threshold, layer: str) -> Leak:
+    """The leak of neurons whose decays differ."""
+    if choice == "none":
+        return Leak()
+    if choice in ("shift", "shift2"):
+        raise InputError(
+            f"layer {layer!r}: leak = {choice!r}, but its decays differ between neurons, {decay.min():g} to "
+            f"{decay.max():g}; accepted for it are auto, none, linear, multiply"
+        )
+    if choice == "linear":
+        if threshold is None:
+            raise InputError(
+                f"layer {layer!r}: leak = 'linear' for a read-out, which has no threshold to match it to; accepted "
+                "for it are auto, none, multiply"
+            )
+        amounts = np.maximum(1, np.rint((1 - decay) * np.asarray(threshold) / 2)).astype(np.int64)
+        return Leak(kind="linear", amount=tuple(amounts.tolist()))
+    accepted = np.minimum(tolerance * decay, RATE_TOLERANCE * (1 - decay)) + 1e-12
+    for bits in range(1, MAX_FRACTION + 1):
+        factors = np.rint(decay * (1 << bits)).astype(np.int64)
+        if bits == MAX_FRACTION or (np.abs(factors / (1 << bits) - decay) <= accepted).all():
+            return Leak(kind="multiply", factor=tuple(factors.tolist()), fraction_bits=bits)
+    raise AssertionError("the widest fraction was not taken")
+
+
 def _draft(layer: FloatLayer, options: QuantiseOptions, max_count: int) -> tuple[IntegerLayer, LayerReport]:
     """A layer in integers, its potentials still wide, and the static part of its report."""
     bits = _option(options.weight_bits, layer.name, 8)
     scale, on_grid = _scale(layer, bits, _option(options.scale, layer.name, "max"))
     low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
-    ideal = np.rint(layer.weights / scale)
-    weights = np.clip(ideal, low, high).astype(np.int64)
+    real = _weights(layer)
+    ideal = np.rint(real / scale)
+    weights = np.clip(ideal, low, high)
+    connections = tuple(
+        Connection(
+            weights=np.clip(np.rint(connection.weights / scale), low, high).astype(np.int64),
+            **{name: getattr(connection, name) for name in GEOMETRY},
+        )
+        for connection in layer.connections
+    )
     bias_ratio = layer.bias / scale
     if np.abs(bias_ratio).max() >= 1 << (WIDE_BITS - 2):
         raise InputError(
@@ -512,15 +572,15 @@ def _draft(layer: FloatLayer, options: QuantiseOptions, max_count: int) -> tuple
 
     threshold = reset_amount = wanted = None
     if layer.threshold is not None:
-        wanted = _snap(layer.threshold / scale)
-        if wanted >= 1 << (WIDE_BITS - 2):
+        wanted = np.array([_snap(theta / scale) for theta in np.atleast_1d(layer.threshold)])
+        if wanted.max() >= 1 << (WIDE_BITS - 2):
             raise InputError(
-                f"layer {layer.name!r}: its threshold is {wanted:.3g} weight steps; accepted is below "
+                f"layer {layer.name!r}: its threshold is {wanted.max():.3g} weight steps; accepted is below "
                 f"2**{WIDE_BITS - 2}: its weights are too small to reach it"
             )
-        threshold = max(1, int(np.floor(wanted)) + 1 if layer.fires_above else int(np.ceil(wanted)))
+        threshold = _one_or_each(np.maximum(1, np.floor(wanted) + 1 if layer.fires_above else np.ceil(wanted)))
         if layer.reset.endswith("subtract"):
-            reset_amount = max(1, round(wanted))
+            reset_amount = _one_or_each(np.maximum(1, np.rint(wanted)))
     leak = fit_leak(
         _option(options.leak, layer.name, "auto"),
         layer.decay,
@@ -528,22 +588,33 @@ def _draft(layer: FloatLayer, options: QuantiseOptions, max_count: int) -> tuple
         threshold=threshold,
         layer=layer.name,
     )
-    draft = IntegerLayer.dense(
+    current = {}
+    if layer.current_decay is not None:
+        current_leak = fit_leak("auto", layer.current_decay, tolerance=options.decay_tolerance, layer=layer.name)
+        current_bits = _option(options.current_bits, layer.name, "auto")
+        if isinstance(current_bits, str):
+            current_bits = _current_bits(connections, max_count, current_leak)
+        current = {"current_bits": current_bits, "current_leak": current_leak}
+    draft = IntegerLayer(
         name=layer.name,
-        weights=weights,
+        connections=connections,
         weight_bits=bits,
         potential_bits=WIDE_BITS,
         bias=bias,
         leak=leak,
         reset=layer.reset,
         threshold=threshold,
-        reset_amount=None if reset_amount == threshold else reset_amount,
+        reset_amount=None if np.array_equal(np.array(reset_amount), np.array(threshold)) else reset_amount,
         max_count=max_count,
+        refractory=layer.refractory,
+        **current,
     )
-    error = weights * scale - layer.weights
-    largest = float(np.abs(layer.weights).max())
-    bias_unit = layer.threshold if layer.threshold is not None else float(np.abs(layer.bias).max())
-    got = _decay(leak, threshold)
+    error = weights * scale - real
+    largest = float(np.abs(real).max())
+    bias_unit = float(np.max(layer.threshold)) if layer.threshold is not None else float(np.abs(layer.bias).max())
+    top = None if threshold is None else int(np.max(threshold))
+    decay, got = np.atleast_1d(layer.decay), np.atleast_1d(_decay(leak, threshold))
+    decay_errors = np.abs(got - decay) / np.where(decay == 0, 1.0, decay)
     zone = _dead_zone(leak)
     return draft, LayerReport(
         name=layer.name,
@@ -553,36 +624,65 @@ def _draft(layer: FloatLayer, options: QuantiseOptions, max_count: int) -> tuple
         potential_bits=WIDE_BITS,
         scale=scale,
         on_grid=on_grid,
-        weight_error_rms=float(np.sqrt(np.mean(error**2) / np.mean(layer.weights**2))),
+        weight_error_rms=float(np.sqrt(np.mean(error**2) / np.mean(real**2))),
         weight_error_max=float(np.abs(error).max() / largest),
         clipped_weights=int(((ideal < low) | (ideal > high)).sum()),
         bias_error_max=float(np.abs(bias * scale - layer.bias).max() / bias_unit) if bias_unit else 0.0,
-        threshold=threshold,
-        threshold_wanted=wanted,
-        threshold_error=None if wanted is None else abs(max(1, round(wanted)) - wanted) / wanted,
-        reset_amount=reset_amount,
+        threshold=top,
+        threshold_wanted=None if wanted is None else float(wanted.max()),
+        threshold_error=None
+        if wanted is None
+        else float((np.abs(np.maximum(1, np.rint(wanted)) - wanted) / wanted).max()),
+        reset_amount=None if reset_amount is None else int(np.max(reset_amount)),
         leak=leak.describe(),
-        decay_wanted=layer.decay,
-        decay_got=got,
-        decay_error=abs(got - layer.decay) / (layer.decay or 1.0),
+        decay_wanted=float(decay.mean()),
+        decay_got=float(got.mean()),
+        decay_error=float(decay_errors.max()),
         dead_zone=zone,
-        dead_zone_share=None if threshold is None else max(-zone[0], zone[1]) / threshold,
+        dead_zone_share=None if top is None else max(-zone[0], zone[1]) / top,
+        current_bits=draft.current_bits,
+        current_leak=draft.current_leak.describe() if draft.current_bits is not None else None,
     )
+
+
+def _weights(layer: FloatLayer) -> np.ndarray:
+    """All weights of a layer in a row."""
+    return np.concatenate([connection.weights.ravel() for connection in layer.connections])
+
+
+def _one_or_each(values: np.ndarray) -> int | np.ndarray:
+    """Integers as one number where they are all the same."""
+    numbers = values.astype(np.int64)
+    return int(numbers[0]) if (numbers == numbers[0]).all() else numbers
+
+
+def _current_bits(connections: tuple[Connection, ...], max_count: int, leak: Leak) -> int:
+    """Width that a synaptic current never passes: the fixed point of i = leak(i) + the largest sum of a step."""
+    parts = [connection.sums() for connection in connections]
+    low = int(sum(low for low, _ in parts).min()) * max_count  # type: ignore[union-attr]
+    high = int(sum(high for _, high in parts).max()) * max_count  # type: ignore[union-attr]
+    lost = 1.0 - float(np.max(_decay(leak, None)))
+    if lost <= 0:
+        return MAX_CURRENT_BITS
+    # A leak that floors leaves up to 1 more than its share, below as above 0.
+    reach = [int(np.floor((low - 2) / lost)) - 1, int(np.ceil((high + 2) / lost)) + 1]
+    return min(MAX_CURRENT_BITS, max(2, signed_bits(*reach)))
 
 
 def _scale(layer: FloatLayer, bits: int, kind: str) -> tuple[float, bool]:
     """The weight step of a layer, and whether all its weights are multiples of it."""
+    weights = _weights(layer)
     limit = (1 << (bits - 1)) - 1
-    largest = float(np.abs(layer.weights).max())
+    largest = float(np.abs(weights).max())
     if largest == 0:
         raise InputError(f"layer {layer.name!r}: all its weights are 0; accepted is a trained layer")
-    step = _grid_step(layer.weights, limit)
+    step = _grid_step(weights, limit)
     if step is not None:
         return step, True
     step = largest / limit
     if kind == "max":
         return step, False
-    magnitudes = layer.weights.ravel()
+    magnitudes = weights
 
     def cost(candidate: float) -> float:
         integers = np.clip(np.rint(magnitudes / candidate), -limit - 1, limit)
@@ -617,14 +717,14 @@ def _grid_step(weights: np.ndarray, limit: int) -> float | None:
     return None
 
 
-def _decay(leak: Leak, threshold: int | None) -> float:
-    """Share of a large potential that a leak leaves per step (linear: of half the threshold)."""
+def _decay(leak: Leak, threshold: int | np.ndarray | None) -> float | np.ndarray:
+    """Share of a large potential that a leak leaves per step (linear: of half the threshold), of each neuron."""
     if leak.kind == "shift":
         return 1.0 - sum(2.0**-k for k in leak.shifts)
     if leak.kind == "multiply":
-        return leak.factor / (1 << leak.fraction_bits)
+        return np.array(leak.factor) / (1 << leak.fraction_bits)
     if leak.kind == "linear":
-        return max(0.0, 1 - leak.amount / (threshold / 2)) if threshold else 0.0
+        return 0.0 if threshold is None else np.maximum(0.0, 1 - np.array(leak.amount) / (np.array(threshold) / 2))
     return 1.0
 
 
@@ -632,19 +732,25 @@ def _dead_zone(leak: Leak) -> tuple[int, int]:
     """First and last potential of the run around 0 that the leak leaves as they are; (0, 0) for no leak.
 
     A shift floors, so v >> k is 0 for 0 .. 2**k - 1 and at most -1 below 0. A multiplication floors too:
-    v m / 2**f rounds back down to v < 0 where abs(v) (2**f - m) < 2**f.
+    v m / 2**f rounds back down to v < 0 where abs(v) (2**f - m) < 2**f. The widest of all neurons.
     """
     if leak.kind == "shift":
         return 0, (1 << min(leak.shifts)) - 1
-    if leak.kind == "multiply" and leak.factor < 1 << leak.fraction_bits:
-        whole = 1 << leak.fraction_bits
-        return -((whole - 1) // (whole - leak.factor)), 0
+    whole = 1 << leak.fraction_bits
+    factors = [m for m in np.atleast_1d(leak.factor).tolist() if m < whole]
+    if leak.kind == "multiply" and factors:
+        return -((whole - 1) // (whole - max(factors))), 0
     return 0, 0
 
 
 def _threshold_bits(layer: IntegerLayer) -> int:
     """Bits that hold the threshold and what a reset subtracts."""
-    return signed_bits(0, max(layer.threshold or 0, layer.subtracts))
+    return signed_bits(0, max(_top_threshold(layer), int(np.max(layer.subtracts))))
+
+
+def _top_threshold(layer: IntegerLayer) -> int:
+    """The largest threshold of a layer; 0 for a read-out."""
+    return 0 if layer.threshold is None else int(np.max(layer.threshold))
 
 
 def _auto_bits(layer: IntegerLayer, seen: tuple[int, int] | None, margin: float) -> int:
@@ -654,9 +760,12 @@ def _auto_bits(layer: IntegerLayer, seen: tuple[int, int] | None, margin: float)
         widened = int(np.ceil(high * (1 + margin)))
         # Where potentials above the threshold make no difference, the range ends there and needs no margin.
         return signed_bits(int(np.floor(low * (1 + margin))), high if _bounded_above(layer) else widened)
-    negative = int(np.minimum(layer.weights, 0).sum(axis=1).min()) * layer.max_count + min(0, int(layer.bias.min()))
-    positive = int(np.maximum(layer.weights, 0).sum(axis=1).max()) * layer.max_count + max(0, int(layer.bias.max()))
-    return signed_bits(negative, positive) + 1
+    low, high = layer.summed_range()
+    negative, positive = int(low.min()), int(high.max())
+    if layer.current_bits is not None:
+        positive = (1 << (layer.current_bits - 1)) - 1
+        negative = ~positive
+    return signed_bits(negative + min(0, int(layer.bias.min())), positive + max(0, int(layer.bias.max()))) + 1
 
 
 def _bounded_above(layer: IntegerLayer) -> bool:
@@ -707,7 +816,7 @@ def _measure(
                 if layer.reset == "subtract":  # the clamp acts before the reset
                     high = int((v + np.int64(layer.subtracts) * fired).max())
                 if _bounded_above(layer):
-                    high = layer.threshold or 0
+                    high = _top_threshold(layer)
                 lows[index], highs[index] = min(lows[index], low), max(highs[index], high)
                 pinned[index] += int(((v == layer.v_min) | (v == layer.v_max)).sum())
     total = samples * steps
@@ -748,7 +857,7 @@ def _run(
         direct = None if values is None else current(values, integer.layers[0])
         return simulate(integer, spikes, current=direct, potentials=True)
     assert real is not None
-    direct = None if values is None else np.asarray(values, np.float64) @ real.layers[0].weights.T
+    direct = None if values is None else (listening(real.layers[0]).matrix @ np.asarray(values, np.float64).T).T
     return simulate_float(real, spikes, current=direct, potentials=True, state=state)
 
 
@@ -820,7 +929,7 @@ def _build(network: FloatNetwork, options: QuantiseOptions, layers: list[Integer
 def _check_names(network: FloatNetwork, options: QuantiseOptions):
     """Refuse an option for a layer that the network does not have."""
     names = [layer.name for layer in network.layers]
-    for key in ("weight_bits", "potential_bits", "leak", "scale"):
+    for key in ("weight_bits", "potential_bits", "current_bits", "leak", "scale"):
         option = getattr(options, key)
         for name in option if isinstance(option, Mapping) else ():
             if name not in names:

@@ -205,7 +205,8 @@ def _distort(pictures: torch.Tensor, shape: tuple[int, ...], recipe: Recipe, rng
         axis=1,
     )
     size = (len(pictures), 1, shape[0], shape[1])
-    grid = torch.nn.functional.affine_grid(torch.from_numpy(matrix.astype(np.float32)), size, align_corners=False)
+    theta = torch.from_numpy(matrix.astype(np.float32))
+    grid = torch.nn.functional.affine_grid(theta, list(size), align_corners=False)
     moved = torch.nn.functional.grid_sample(pictures.view(size), grid, align_corners=False)
     return moved.view(len(pictures), -1).clamp(0, 1)
 
