@@ -769,8 +769,6 @@ class _Folder:
             gain, drive = self.dt * values["r"], zero
         theta = values["v_threshold"] - origin if "v_threshold" in values else None
         connections = self.connections(key, signal)
-        if current_decay is not None and self.synapse == "next_step":
-            connections = [replace(connection, delay=connection.delay + 1) for connection in connections]
         name = self.unique(signal.name or key)
         self.populations[key] = name
         self.layers.append(
@@ -894,6 +892,8 @@ class _Folder:
             connections = [
                 replace(c, delay=max(1, c.delay)) if (c.source, name) in closing else c for c in layer.connections
             ]
+            if layer.current_decay is not None and self.synapse == "next_step":
+                connections = [replace(c, delay=c.delay + 1) for c in connections]
             layers[name] = replace(layer, connections=tuple(connections))
         needs = {n: {c.source for c in layer.connections if c.delay == 0} - {INPUT} for n, layer in layers.items()}
         order: list[str] = []
