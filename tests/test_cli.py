@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import h5py
 import nir
 import numpy as np
 import pytest
@@ -248,17 +249,23 @@ def with_nan(path: Path) -> None:
     nir.write(str(path), graph)
 
 
+def of_no_kind(path: Path) -> None:
+    with h5py.File(path, "a") as file:
+        del file["node/nodes/fc1/type"]
+        file["node/nodes/fc1/type"] = "Izhikevich"
+
+
 NETWORKS = {
     "missing": (Path.unlink, "no such file; accepted is a NIR file (.nir)"),
     "corrupt": (damaged, None),
     "unknown node": (
-        lambda path: nir.write(str(path), graph_with(nodes={"fc1": nir.Delay(np.ones(5))})),
-        f"node 'fc1': Delay is not supported; accepted are {', '.join(SUPPORTED)}",
+        of_no_kind,
+        f"node 'fc1': Izhikevich is not supported; accepted are {', '.join(SUPPORTED)}",
     ),
     "nan": (with_nan, "node 'w1': weight[0][1] is nan; accepted are finite numbers"),
     "cycle": (
-        lambda path: nir.write(str(path), graph_with((3, 3, 3), edges=[("fc2", "w2")])),
-        "the graph has a cycle: w2 -> fc2 -> w2; accepted are chains without feedback until recurrence exists",
+        lambda path: nir.write(str(path), graph_with((3, 3, 3), edges=[("w2", "w2")])),
+        "the loop w2 -> w2 takes no time: no neurons are in it; accepted are loops through IF, LIF or CubaLIF",
     ),
 }
 
