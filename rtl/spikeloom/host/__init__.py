@@ -1,0 +1,1 @@
+"""How a system talks to a core: register map, bus slaves, event streams, and what software needs to use them."""
