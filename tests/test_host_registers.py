@@ -20,10 +20,12 @@ def test_numbers_of_a_register():
     assert control.mask == 0x1FF0_01C1
     assert control.reset == 0x1010_0140
     assert control.field("mode").mask == 0x1C0
-    assert MAP["data"].writable and not MAP["data"].readable
+    assert MAP["data"].writable
+    assert not MAP["data"].readable
     assert not MAP["level"].writable
     assert MAP.address_bits == 12
-    assert "control" in MAP and "other" not in MAP
+    assert "control" in MAP
+    assert "other" not in MAP
     with pytest.raises(KeyError):
         MAP["other"]
     far = RegisterMap(name="far", registers=(register(address=0x1000),))

@@ -117,7 +117,7 @@ class RegisterBank(wiring.Component):
             allowed: Value = Const(1)
             match register.access:
                 case "ro":
-                    value = Const(register.reset, REGISTER_BITS) if port is None else Value.cast(port.value)
+                    value = Const(register.reset, REGISTER_BITS) if register.constant else Value.cast(port.value)
                     if register.effect:
                         m.d.comb += port.r_en.eq(bus.read & here)
                 case "rw" if register.stored:
