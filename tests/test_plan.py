@@ -12,7 +12,8 @@ from spikeloom.config import CoreConfig
 from spikeloom.errors import InputError
 from spikeloom.mapping.plan import CorePlan, plan_core
 from spikeloom.mapping.rows import pack_rows
-from spikeloom.network.integer import IntegerNetwork
+from spikeloom.network.connections import Connection
+from spikeloom.network.integer import IntegerLayer, IntegerNetwork
 
 
 def example(**changes) -> IntegerNetwork:
@@ -188,3 +189,12 @@ def test_hash_covers_the_hardware():
     # What is loaded is not hardware.
     same: dict[str, Any] = {"weights": "loaded", "parameters": "loaded"}
     assert plan_of(example(theta=14), **same).hash == plan_of(**same).hash
+
+
+def test_a_dense_connection_into_a_map_is_refused():
+    """Its weights differ from position to position, which the rows of a map cannot have."""
+    kernel = Connection(weights=np.ones((2, 1, 2, 2), int), source_shape=(1, 3, 3))
+    dense = Connection(weights=np.ones((8, 9), int), source_shape=(1, 3, 3), source="input")
+    layer = IntegerLayer(name="m", connections=(kernel, dense), weight_bits=2, potential_bits=6, threshold=3)
+    with pytest.raises(InputError, match=r"layer 'm': a dense connection into a map of \[2, 2, 2\]; accepted there"):
+        plan_core(IntegerNetwork(name="net", layers=(layer,)), CoreConfig(), steps=2)

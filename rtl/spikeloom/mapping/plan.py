@@ -338,6 +338,11 @@ def plan_core(network: IntegerNetwork, core: CoreConfig, *, steps: int, direct: 
     for layer in network.layers:
         if layer.name in TAKEN:
             raise InputError(f"layer {layer.name!r}: the core has a part of that name; accepted is any other name")
+        if len(layer.shape) > 1 and not all(connection.is_convolution for connection in layer.connections):
+            raise InputError(
+                f"layer {layer.name!r}: a dense connection into a map of {list(layer.shape)}; accepted there are "
+                "convolutions: the rows of a map share their weights"
+            )
     folded = None
     if core.schedule == "folded":
         from .folded import fold  # builds on LayerPlan
