@@ -8,7 +8,7 @@ from amaranth.hdl import Cat
 from amaranth.sim import Simulator
 
 from spikeloom.cores.digital import Accelerator
-from spikeloom.items import AddressMap
+from spikeloom.items import AddressMap, EventSlots
 from spikeloom.mapping.plan import CorePlan
 from spikeloom.mapping.sweep import SweepPlan
 from spikeloom_sim.streams import held, stream_get, stream_put, watchdog
@@ -44,6 +44,25 @@ def items_of(spikes: np.ndarray, order: random.Random | None = None, addressing:
     return items
 
 
+def words_of(items: list, slots: EventSlots) -> list:
+    """The same events in words of several slots, each at once in the first word of its step with a free slot for it."""
+    words, step = [], []
+    for item in items:
+        if item["tick"]:
+            words += [*step, {"rows": [0] * slots.events, "valid": 0, "tick": 1, "last": item["last"]}]
+            step = []
+            continue
+        bank, row = item["address"] % slots.banks, item["address"] // slots.banks
+        mine = [slot for slot in range(slots.events) if slot % slots.banks == bank]
+        free = [(word, slot) for word in step for slot in mine if not word["valid"] >> slot & 1]
+        if not free:
+            step.append({"rows": [0] * slots.events, "valid": 0, "tick": 0, "last": 0})
+            free = [(step[-1], mine[0])]
+        word, slot = free[0]
+        word["rows"][slot], word["valid"] = row, word["valid"] | 1 << slot
+    return words
+
+
 def run_core(
     plan: CorePlan,
     spikes: np.ndarray,
@@ -64,6 +83,8 @@ def run_core(
     batch, steps, _ = spikes.shape
     run = CoreRun(spikes=np.zeros((batch, steps, plan.network.outputs), np.uint8))
     per_input = [items_of(spikes[b : b + 1], rng if stall else None, entrance) for b in range(batch)]
+    if plan.input_slots.events > 1:
+        per_input = [words_of(items, plan.input_slots) for items in per_input]
     sim = Simulator(dut)
     sim.add_clock(1e-6)
 

@@ -38,7 +38,7 @@ def unknown_memories(monkeypatch):
 
     def noisy(self, *, name, depth, width, port_type, contents=()):
         rng = random.Random(f"{name} {depth}")
-        contents = contents or ([rng.getrandbits(width) for _ in range(depth)] if port_type == "1r1w" else ())
+        contents = contents or ([rng.getrandbits(width) for _ in range(depth)] if port_type.endswith("w") else ())
         original(self, name=name, depth=depth, width=width, port_type=port_type, contents=contents)
 
     monkeypatch.setattr(Sram, "__init__", noisy)

@@ -114,6 +114,20 @@ class CoreConfig:
         Literal["fixed", "loaded"],
         _doc("thresholds, resets, leaks and biases fixed at elaboration or loaded at run time: fixed | loaded"),
     ] = "fixed"
+    events_per_cycle: Annotated[
+        Literal[1, 2, 4],
+        _doc(
+            "spikes that a layer takes per cycle: 1 | 2 | 4; more than 1 where every layer is dense, with a lane for "
+            "each neuron, and feeds the next one only"
+        ),
+    ] = 1
+    weight_ports: Annotated[
+        Literal[1, 2],
+        _doc(
+            "read ports of a weight memory: 1 (events_per_cycle banks of rows) | 2 (half as many banks, any two rows "
+            "of each per cycle)"
+        ),
+    ] = 1
     queue_depth: Annotated[
         Literal["auto"] | Annotated[int, Field(ge=2, le=64)],
         _doc(

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from . import __version__
-from .blocks.sram import ExportPlatform, MemoryRecord, verilog_body
+from .blocks.sram import VERILOG_MODULE, ExportPlatform, MemoryRecord, verilog_body
 from .config import render_config
 from .cores.digital import Accelerator
 from .errors import InputError, SpikeloomError
@@ -26,7 +26,7 @@ from .network.reference import simulate
 from .network.storage import network_bytes
 from .output import check_replaceable, replace_folder
 from .project import Inputs, Project
-from .vectors import expected_streams, stimulus_words
+from .vectors import expected_streams, load_flag, stimulus_words
 
 __all__ = ["Exported", "check_fresh", "elaborate", "read_manifest", "verilog"]
 
@@ -40,7 +40,8 @@ LINT_ON = "// verilator lint_on UNUSEDSIGNAL\n// verilator lint_on DECLFILENAME\
 MEANINGS = {
     "clk": "clock, rising edge",
     "rst": "reset, synchronous, active high",
-    "events_in": "input events {address, tick, last}, lowest bits first",
+    "events_in": "input events {address, tick, last}, lowest bits first; with E events per cycle {E addresses within "
+    "their banks, E valid bits, tick, last}",
     "events_out": "spikes and ticks of the last layer {address, tick, last}",
     "decision": "answer of an input {index, value}",
     "readout": "potentials of the read-out layer {index, value, last}",
@@ -51,7 +52,7 @@ MEANINGS = {
 }
 
 
-TAKEN = ("spikeloom_rom", "spikeloom_sram_1r1w")
+TAKEN = tuple(VERILOG_MODULE.values())
 """Modules that come with every design."""
 
 # IEEE 1800-2017, annex B: Verilator reads .v files as SystemVerilog.
@@ -192,6 +193,7 @@ def _bench(project: Project, plan: CorePlan, exported: Exported, inputs: Inputs,
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     stimulus = stimulus_words(plan, inputs.spikes, inputs.current)
+    item_bits = load_flag(plan.input_slots.bits).bit_length() - 1
     streams = expected_streams(plan, trace)
     widths = {port: bits for port, _, bits in exported.ports}
     probes = [
@@ -207,13 +209,14 @@ def _bench(project: Project, plan: CorePlan, exported: Exported, inputs: Inputs,
         items=len(stimulus),
         streams=[{"name": n, "bits": widths[f"{n}__payload"], "count": len(words)} for n, words in streams.items()],
         input_bits=widths["events_in__payload"],
+        item_bits=item_bits,
         loads=plan.loads,
         probes=[{"name": probe, "bits": widths[f"{probe}__payload"]} for probe in probes],
         settle=plan.settle,
         files=sorted({record.module for record in exported.memories}),
     )
     files: dict[str, str | bytes] = {f"bench/{project.config.name}_tb.v": bench}
-    files["bench/stimulus.mem"] = "".join(f"{word:010x}\n" for word in stimulus)
+    files["bench/stimulus.mem"] = "".join(f"{word:0{item_bits // 4 + 2}x}\n" for word in stimulus)
     for name, words in streams.items():
         digits = -(-widths[f"{name}__payload"] // 4)
         files[f"bench/expected_{name}.mem"] = "".join(f"{word:0{digits}x}\n" for word in words)
@@ -283,6 +286,8 @@ def _manifest(project: Project, plan: CorePlan, exported: Exported, files: dict)
         "state": plan.network.state,
         "decision": plan.decision,
         "steps": config.input.steps,
+        "events_per_cycle": config.core.events_per_cycle,
+        "weight_ports": config.core.weight_ports,
         "inputs": plan.network.inputs,
         "outputs": plan.network.outputs,
         "settle": plan.settle,

@@ -7,10 +7,15 @@ from .mapping.image import image_words
 from .mapping.plan import CorePlan
 from .network.reference import Trace
 
-__all__ = ["LOAD", "expected_streams", "stimulus_words"]
+__all__ = ["LOAD", "expected_streams", "load_flag", "stimulus_words"]
 
 LOAD = 1 << 32
-"""Set in a stimulus word that goes to the load port instead of `events_in`."""
+"""Set in a stimulus word that goes to the load port instead of `events_in`; see `load_flag`."""
+
+
+def load_flag(event_bits: int) -> int:
+    """`LOAD`, or the bit above 64 where an event word of `event_bits` bits is longer than 32."""
+    return LOAD if event_bits <= 32 else 1 << 64
 
 
 def stimulus_words(plan: CorePlan, spikes: np.ndarray, current: np.ndarray | None = None) -> list[int]:
@@ -19,12 +24,13 @@ def stimulus_words(plan: CorePlan, spikes: np.ndarray, current: np.ndarray | Non
     A core that loads gets its network first; with `current` [B, neurons of the first layer] each input is preceded by
     its biases.
     """
-    words = [LOAD | word for word in image_words(plan)] if plan.loads else []
+    load = load_flag(plan.input_slots.bits)
+    words = [load | word for word in image_words(plan)] if plan.loads else []
     addressing = AddressMap(plan.network.input_shape)
     for b in range(len(spikes)):
         if current is not None:
-            words += [LOAD | word for word in image_words(plan, current=current[b])]
-        words += encode_events(spikes[b : b + 1], addressing)[0].tolist()
+            words += [load | word for word in image_words(plan, current=current[b])]
+        words += encode_events(spikes[b : b + 1], addressing, slots=plan.input_slots)[0].tolist()
     return words
 
 

@@ -4,9 +4,9 @@ from amaranth.hdl import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..items import address_bits
+from ..items import EventSlots, address_bits
 
-__all__ = ["EventLayout", "EventQueue", "event_signature"]
+__all__ = ["EventLayout", "EventQueue", "SlotsLayout", "event_signature"]
 
 
 class EventLayout(data.StructLayout):
@@ -16,9 +16,18 @@ class EventLayout(data.StructLayout):
         super().__init__({"address": address_bits(addresses), "tick": 1, "last": 1})
 
 
-def event_signature(addresses: int) -> stream.Signature:
-    """The stream of events with addresses below `addresses`."""
-    return stream.Signature(EventLayout(addresses))
+class SlotsLayout(data.StructLayout):
+    """Several spikes of a step, each in the slot of a bank: {rows, valid}; or a tick, then none is valid."""
+
+    def __init__(self, slots: EventSlots):
+        rows = data.ArrayLayout(slots.row_bits, slots.events)
+        super().__init__({"rows": rows, "valid": slots.events, "tick": 1, "last": 1})
+
+
+def event_signature(addresses: int, slots: EventSlots | None = None) -> stream.Signature:
+    """The stream of events with addresses below `addresses`; with `slots` for several, of words of events."""
+    many = slots is not None and slots.events > 1
+    return stream.Signature(SlotsLayout(slots) if many else EventLayout(addresses))
 
 
 class EventQueue(wiring.Component):

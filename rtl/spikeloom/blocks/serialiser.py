@@ -2,12 +2,12 @@
 
 from amaranth.hdl import *
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect
 
-from ..items import address_bits
+from ..items import EventSlots, address_bits
 from .events import event_signature
 
-__all__ = ["FlagGroup", "FlagRegister", "GroupSerialiser", "first_one"]
+__all__ = ["FlagGroup", "FlagRegister", "GroupSerialiser", "SlotSerialiser", "first_one"]
 
 
 def first_one(bits: Value) -> Value:
@@ -140,4 +140,66 @@ class FlagRegister(wiring.Component):
             m.d.sync += [flags.eq(self.flags), last.eq(self.last), sent.eq(0), pending.eq(1)]
         with m.Elif(move):
             m.d.sync += [sent.eq(sent | first), pending.eq(~self.o.p.tick)]
+        return m
+
+
+class SlotSerialiser(wiring.Component):
+    """Holds the flags of a layer after a tick and sends them as words of several events, then the tick.
+
+    A serialiser for each slot, on every E-th neuron: neuron n leaves in slot ``n mod E``. They get their flags in one
+    cycle and all wait for the tick, so all of them have something to send or none has; a word takes one of each that
+    is not at its tick yet. A step takes as many words as the slot with most spikes, and one for its tick.
+
+    Members
+    -------
+    flags, last, load : In
+        Taken when `load` is high, which is allowed from the clock edge on at which `free` was.
+    free : Out(1)
+    o : Out(stream of SlotsLayout)
+    """
+
+    o: stream.Interface
+
+    def __init__(self, slots: EventSlots, *, width: int):
+        self._slots, self._width = slots, width
+        super().__init__(
+            {
+                "flags": In(slots.addresses),
+                "last": In(1),
+                "load": In(1),
+                "free": Out(1),
+                "o": Out(event_signature(slots.addresses, slots)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m, slots = Module(), self._slots
+        free, valid, ticks, senders = [], [], [], []
+        for slot in range(slots.events):
+            mine = [self.flags[n] for n in range(slot, slots.addresses, slots.events)] or [Const(0)]
+            m.submodules[f"flags{slot}"] = held = FlagRegister(len(mine), width=self._width)
+            m.submodules[f"serialiser{slot}"] = sender = GroupSerialiser(len(mine), width=self._width)
+            connect(m, held.o, sender.i)
+            m.d.comb += [held.flags.eq(Cat(mine)), held.last.eq(self.last), held.load.eq(self.load)]
+            free.append(held.free)
+            valid.append(sender.o.valid)
+            ticks.append(sender.o.p.tick)
+            senders.append(sender.o)
+            # Neuron q E + slot has row (q E + slot) div banks.
+            row = sender.o.p.address * slots.ports + slot // slots.banks
+            m.d.comb += [
+                self.o.p.rows[slot].eq(Mux(sender.o.p.tick, 0, row)),
+                self.o.p.valid[slot].eq(~sender.o.p.tick),
+            ]
+        together = Signal()
+        at_tick = Signal()
+        m.d.comb += [
+            self.free.eq(Cat(free).all()),
+            together.eq(Cat(valid).all()),
+            at_tick.eq(Cat(ticks).all()),
+            self.o.valid.eq(together),
+            self.o.p.tick.eq(at_tick),
+            self.o.p.last.eq(at_tick & senders[0].p.last),
+        ]
+        m.d.comb += [each.ready.eq(self.o.ready & together & (at_tick | ~each.p.tick)) for each in senders]
         return m

@@ -11,8 +11,13 @@ from ..items import address_bits
 
 __all__ = ["ExportPlatform", "MemoryRecord", "Sram"]
 
-PortType = Literal["rom", "1r1w"]
-VERILOG_MODULE = {"rom": "spikeloom_rom", "1r1w": "spikeloom_sram_1r1w"}
+PortType = Literal["rom", "rom2", "1r1w", "2r1w"]
+VERILOG_MODULE: dict[PortType, str] = {
+    "rom": "spikeloom_rom",
+    "rom2": "spikeloom_rom2",
+    "1r1w": "spikeloom_sram_1r1w",
+    "2r1w": "spikeloom_sram_2r1w",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,23 +65,27 @@ class Sram(wiring.Component):
     depth, width : int
         Rows, and bits of a row.
     port_type : str
-        `rom` (one read port, contents fixed) or `1r1w` (one read and one write port).
+        `rom` (one read port, contents fixed), `1r1w` (one read and one write port); `rom2` and `2r1w` have a second
+        read port.
     contents : sequence of int
         Initial rows. A ROM needs all of them; a RAM may start unknown.
 
     Members
     -------
     r_en, r_addr, r_data : read port
-    w_en, w_addr, w_data : write port (1r1w only)
+    r2_en, r2_addr, r2_data : second read port (rom2, 2r1w)
+    w_en, w_addr, w_data : write port (1r1w, 2r1w)
     """
 
     def __init__(self, *, name: str, depth: int, width: int, port_type: PortType, contents=()):
-        if port_type == "rom" and len(contents) != depth:
+        if port_type.startswith("rom") and len(contents) != depth:
             raise ValueError(f"memory {name}: a ROM of {depth} rows was given {len(contents)} rows of contents")
         self.record = MemoryRecord(name=name, port_type=port_type, depth=depth, width=width, contents=tuple(contents))
         bits = address_bits(depth)
         ports = {"r_en": In(1), "r_addr": In(bits), "r_data": Out(width)}
-        if port_type == "1r1w":
+        if port_type in ("rom2", "2r1w"):
+            ports |= {"r2_en": In(1), "r2_addr": In(bits), "r2_data": Out(width)}
+        if port_type.endswith("w"):
             ports |= {"w_en": In(1), "w_addr": In(bits), "w_data": In(width)}
         super().__init__(ports)
 
@@ -92,15 +101,17 @@ class Sram(wiring.Component):
                 p_ADDRESS=address_bits(record.depth),
                 p_INIT_FILE=record.image or "",
                 i_clk=ClockSignal(),
-                **{("o_" if name == "r_data" else "i_") + name: signal for name, signal in ports.items()},
+                **{("o_" if name in ("r_data", "r2_data") else "i_") + name: signal for name, signal in ports.items()},
             )
             return m
         m.submodules.body = body = memory.Memory(
             shape=record.width, depth=record.depth, init=record.contents, attrs={"ram_style": "block"}
         )
-        read = body.read_port()
-        m.d.comb += [read.en.eq(self.r_en), read.addr.eq(self.r_addr), self.r_data.eq(read.data)]
-        if record.port_type == "1r1w":
+        for read in ("r", "r2") if "r2_en" in ports else ("r",):
+            port = body.read_port()
+            m.d.comb += [port.en.eq(ports[f"{read}_en"]), port.addr.eq(ports[f"{read}_addr"])]
+            m.d.comb += ports[f"{read}_data"].eq(port.data)
+        if "w_en" in ports:
             write = body.write_port()
             m.d.comb += [write.en.eq(self.w_en), write.addr.eq(self.w_addr), write.data.eq(self.w_data)]
         return m
@@ -108,16 +119,20 @@ class Sram(wiring.Component):
 
 def verilog_body(port_type: PortType) -> str:
     """Behavioural Verilog of a memory module; a macro or a black box of the same ports can take its place."""
-    write = port_type == "1r1w"
-    ports = ["input wire clk", "input wire r_en", "input wire [ADDRESS-1:0] r_addr", "output reg [WIDTH-1:0] r_data"]
+    write, reads = port_type.endswith("w"), ("r", "r2") if port_type in ("rom2", "2r1w") else ("r",)
+    ports = ["input wire clk"]
+    for r in reads:
+        ports += [f"input wire {r}_en", f"input wire [ADDRESS-1:0] {r}_addr", f"output reg [WIDTH-1:0] {r}_data"]
     if write:
         ports += ["input wire w_en", "input wire [ADDRESS-1:0] w_addr", "input wire [WIDTH-1:0] w_data"]
     title = {
         "rom": "Read-only memory: one synchronous read port.",
+        "rom2": "Read-only memory: two synchronous read ports.",
+        "2r1w": "Two synchronous read ports, one write port; reading the row being written returns the old contents.",
         "1r1w": "One synchronous read port, one write port; reading the row being written returns the old contents.",
     }[port_type]
     lines = [
-        f"// {title} r_data holds while r_en is low.",
+        f"// {title} {' and '.join(f'{r}_data holds while {r}_en is low' for r in reads)}.",
         f"module {VERILOG_MODULE[port_type]} #(",
         '  parameter WIDTH = 1, parameter DEPTH = 2, parameter ADDRESS = 1, parameter INIT_FILE = ""',
         ") (",
@@ -127,7 +142,7 @@ def verilog_body(port_type: PortType) -> str:
         "  reg [WIDTH-1:0] contents [0:DEPTH-1];",
         '  initial if (INIT_FILE != "") $readmemh(INIT_FILE, contents);',
         "  always @(posedge clk) begin",
-        "    if (r_en) r_data <= contents[r_addr];",
+        *(f"    if ({r}_en) {r}_data <= contents[{r}_addr];" for r in reads),
     ]
     if write:
         lines.append("    if (w_en) contents[w_addr] <= w_data;")

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..config import CoreConfig
 from ..errors import InputError
+from ..items import AddressMap, EventSlots
 from ..network.integer import IntegerLayer, IntegerNetwork, signed_bits
 from .rows import WORD_BITS, pack_rows
 from .sweep import SweepPlan
@@ -27,6 +28,8 @@ __all__ = ["CorePlan", "Edge", "LayerPlan", "dense_weights", "plan_core"]
 
 TAKEN = ("decision", "load")
 """Parts of a core that stand beside its layers."""
+MOST_WORD_BITS = 64
+"""Of an input word: what benches and the batch runner hold in one integer."""
 MAGIC = 0x4C_4B_50_53  # "SPKL" as four little-endian bytes
 
 
@@ -49,6 +52,12 @@ class LayerPlan:
     direct: bool
     clears: bool
     """Whether potentials start each input at 0."""
+    events: int = 1
+    """Spikes taken per cycle."""
+    events_out: int = 1
+    """Spikes sent per cycle."""
+    ports: int = 1
+    """Read ports of a weight memory."""
 
     @property
     def name(self) -> str:
@@ -64,6 +73,16 @@ class LayerPlan:
     def output_addresses(self) -> int:
         """Addresses of the engine's output lie below this."""
         return self.layer.neurons
+
+    @property
+    def slots(self) -> EventSlots:
+        """Slots of an input word, and the banks of weights behind them."""
+        return EventSlots(self.input_addresses, self.events, self.ports)
+
+    @property
+    def output_slots(self) -> EventSlots:
+        """Slots of an output word."""
+        return EventSlots(self.output_addresses, self.events_out, min(self.ports, self.events_out))
 
     @property
     def bases(self) -> tuple[int, ...]:
@@ -130,7 +149,7 @@ class LayerPlan:
         return self.lanes * self.layer.weight_bits
 
     def weight_rows(self, layer: IntegerLayer | None = None) -> list[int]:
-        """Contents of the weight memory; lanes beyond the layer hold 0."""
+        """Contents of the weight memory, of all its banks in turn; lanes beyond the layer hold 0."""
         layer = layer or self.layer
         padded = np.zeros((self.groups * self.lanes, layer.fan_in), np.int64)
         padded[: layer.neurons] = dense_weights(layer)
@@ -210,6 +229,7 @@ class LayerPlan:
             "parameters": self.parameters,
             "direct": self.direct,
             "clears": self.clears,
+            "events": [self.events, self.events_out, self.ports],
         }
 
 
@@ -256,6 +276,14 @@ class CorePlan:
         if self.folded is not None:
             rows = [self.folded.steps * self.folded.input_rows]
         return max(self.network.outputs, *rows, 0) + 8
+
+    @property
+    def input_slots(self) -> EventSlots:
+        """Slots of a word of `events_in`."""
+        first = self.layers[0]
+        if self.core.events_per_cycle > 1 and isinstance(first, LayerPlan):
+            return first.slots
+        return EventSlots(AddressMap(self.network.input_shape).addresses)
 
     @property
     def loads(self) -> bool:
@@ -376,6 +404,7 @@ def _pipeline(network: IntegerNetwork, core: CoreConfig, *, direct: bool) -> tup
     if len(wanted) != len(network.layers):
         names = ", ".join(layer.name for layer in network.layers)
         raise InputError(f"core.lanes: {len(wanted)} numbers were given; accepted is one, or one for each of {names}")
+    _check_events(network, core)
     layers = []
     shapes = {"input": network.input_shape} | {layer.name: layer.shape for layer in network.layers}
     for index, (layer, lanes) in enumerate(zip(network.layers, wanted, strict=True)):
@@ -405,8 +434,18 @@ def _pipeline(network: IntegerNetwork, core: CoreConfig, *, direct: bool) -> tup
                     f"accepted are {', '.join(map(str, accepted))}"
                 )
             count = max(n for n in accepted if n <= count)
+        events = {}
+        if core.events_per_cycle > 1:
+            if count != layer.neurons:
+                raise InputError(
+                    f"core.events_per_cycle: {core.events_per_cycle} was given with {count} lanes for layer "
+                    f'{layer.name!r}; accepted is 1, or lanes = "full"'
+                )
+            sent = core.events_per_cycle if index + 1 < len(network.layers) else 1
+            events = {"events": core.events_per_cycle, "events_out": sent, "ports": core.weight_ports}
         layers.append(
             (LayerPlan if plain else SweepPlan)(
+                **events,
                 layer=layer,
                 lanes=count,
                 weights=core.weights,
@@ -416,6 +455,38 @@ def _pipeline(network: IntegerNetwork, core: CoreConfig, *, direct: bool) -> tup
             )
         )
     return tuple(layers)
+
+
+def _check_events(network: IntegerNetwork, core: CoreConfig) -> None:
+    """Raise InputError unless every layer can take as many events per cycle as `core` asks for."""
+    events, ports = core.events_per_cycle, core.weight_ports
+    if ports > events:
+        raise InputError(
+            f"core.weight_ports: {ports} was given with events_per_cycle = {events}; accepted is 1, "
+            "or 2 with 2 or 4 events per cycle"
+        )
+    if events == 1:
+        return
+    before = "input"
+    for layer in network.layers:
+        chained = list(network.sources(layer)) == [before] and layer.connections[0].delay == 0
+        if not (layer.is_plain and chained) or (before == "input" and len(network.input_shape) > 1):
+            raise InputError(
+                f"core.events_per_cycle: {events} was given, but layer {layer.name!r} is no dense layer that takes "
+                "the spikes of the one before it only; accepted is 1"
+            )
+        if layer.fan_in < events:
+            raise InputError(
+                f"core.events_per_cycle: {events} was given, but layer {layer.name!r} has {layer.fan_in} inputs; "
+                "accepted is at most one event per input"
+            )
+        before = layer.name
+    bits = EventSlots(network.inputs, events, ports).bits
+    if bits > MOST_WORD_BITS:
+        raise InputError(
+            f"core.events_per_cycle: {events} was given for {network.inputs} inputs, which makes words of {bits} bits; "
+            f"accepted are up to {MOST_WORD_BITS}"
+        )
 
 
 def _divides(layer: IntegerLayer, lanes: int) -> bool:

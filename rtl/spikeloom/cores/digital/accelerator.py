@@ -5,7 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ...blocks.decision import DecisionUnit, ValueDecision
-from ...blocks.events import EventLayout, event_signature
+from ...blocks.events import event_signature
 from ...blocks.load import LoadPort
 from ...blocks.routing import Delay, Fork, Join, MemoryQueue
 from ...items import AddressMap
@@ -28,7 +28,8 @@ class Accelerator(wiring.Component):
     Members
     -------
     events_in : In(event stream)
-        Addresses beyond the network's inputs are dropped and counted.
+        Addresses beyond the network's inputs are dropped and counted. With several events per cycle a word has a slot
+        for each, and spikes beside a tick are dropped and counted too.
     events_out : Out(event stream)
         Spikes and ticks of the last layer (ticks only for a read-out).
     decision : Out(stream {index, value}), unless `decision = "none"`
@@ -71,7 +72,7 @@ class Accelerator(wiring.Component):
         elif plan.decision == "value":
             self._decision = ValueDecision(last.readout.payload.shape(), neurons=layers[-1].neurons)
         ports = {
-            "events_in": In(event_signature(self._addressing.addresses)),
+            "events_in": In(event_signature(self._addressing.addresses, plan.input_slots)),
             "events_out": Out(event_signature(outputs)),
             "dropped": Out(DROP_COUNTER_BITS),
         }
@@ -100,18 +101,25 @@ class Accelerator(wiring.Component):
         for engine in self.engines:
             m.submodules[engine.plan.name] = engine
         # Addresses that no neuron listens to go no further than here.
-        entrance = stream.Signature(EventLayout(self._addressing.addresses)).create(path=("entrance",))
+        entrance = event_signature(self._addressing.addresses, plan.input_slots).create(path=("entrance",))
         open_ = Signal()
         blocked = Signal()
-        outside = self._outside(self.events_in.p)
+        item, many = self.events_in.p, plan.input_slots.events > 1
+        outside = self._slots_outside(item) if many else self._outside(item)
+        # A word of which nothing is left goes no further.
+        empty = ~item.tick & ~(item.valid & ~outside).any() if many else outside
         m.d.comb += [
             open_.eq(~blocked),
             entrance.payload.eq(self.events_in.payload),
-            entrance.valid.eq(self.events_in.valid & open_ & ~outside),
-            self.events_in.ready.eq(open_ & (entrance.ready | outside)),
+            entrance.valid.eq(self.events_in.valid & open_ & ~empty),
+            self.events_in.ready.eq(open_ & (entrance.ready | empty)),
         ]
-        with m.If(self.events_in.valid & open_ & outside & ~self.dropped.all()):
-            m.d.sync += self.dropped.eq(self.dropped + 1)
+        if many:
+            m.d.comb += entrance.p.valid.eq(item.valid & ~outside)
+        count = Signal(DROP_COUNTER_BITS + 1)
+        m.d.comb += count.eq(self.dropped + sum(outside))
+        with m.If(self.events_in.valid & self.events_in.ready):
+            m.d.sync += self.dropped.eq(Mux(count[-1], (1 << DROP_COUNTER_BITS) - 1, count))
         leaving = self._wire(m, entrance)
         last = self.engines[-1]
 
@@ -150,6 +158,15 @@ class Accelerator(wiring.Component):
                 position += bits
             outside = Cat(*beyond).any() if beyond else Const(0)
         return ~item.tick & outside
+
+    def _slots_outside(self, item) -> Value:
+        """The spikes of a word that are of no input, or beside a tick."""
+        slots = self.plan.input_slots
+        beyond = []
+        for slot in range(slots.events):
+            depth = slots.depth(slot % slots.banks)
+            beyond.append(Const(0) if depth == 1 << slots.row_bits else item.rows[slot] >= depth)
+        return item.valid & (Cat(*beyond) | item.tick.replicate(slots.events))
 
     def _wire(self, m: Module, entrance):
         """Lead the spikes of every source to the layers that listen; returns the last layer's, as they leave."""

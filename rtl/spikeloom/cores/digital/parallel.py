@@ -5,6 +5,9 @@ cycle and shares the adder of its events::
 
     event:  acc <- acc + w                          tick:  v = reset(clamp(acc));  acc <- leak(v) + bias
 
+With E events per cycle the sum of E weights, each of a bank of its own (or of a second read port), takes the place of
+the weight: a word of events costs one cycle.
+
 The bias of an input's first step is added by one `prime` cycle before it (its value may have been loaded just then).
 """
 
@@ -13,7 +16,7 @@ from amaranth.lib.wiring import connect
 
 from ...blocks.events import EventQueue
 from ...blocks.neuron import NeuronParameters, add_small, fires, leaked, saturate
-from ...blocks.serialiser import FlagRegister, GroupSerialiser
+from ...blocks.serialiser import FlagRegister, GroupSerialiser, SlotSerialiser
 from ...blocks.sram import Sram
 from .ports import LayerEngine
 
@@ -31,25 +34,19 @@ class ParallelEngine(LayerEngine):
     def elaborate(self, platform):
         m, plan, layer = Module(), self.plan, self.plan.layer
         m.submodules.queue = queue = EventQueue(self.i.payload.shape(), depth=self._queue_depth or 2)
-        m.submodules.weights = weights = Sram(
-            name=f"{plan.name}.weights",
-            depth=layer.fan_in,
-            width=plan.weight_row_bits,
-            port_type="rom" if plan.weights == "fixed" else "1r1w",
-            contents=plan.weight_rows() if plan.weights == "fixed" else (),
-        )
-        width = flag_group_width(layer.neurons)
-        m.submodules.flags = flags = FlagRegister(layer.neurons, width=width)
-        m.submodules.serialiser = serialiser = GroupSerialiser(layer.neurons, width=width)
-        connect(m, flags.o, serialiser.i)
+        ports = self._weights(m)
+        width = flag_group_width(-(-layer.neurons // plan.events_out))
+        if plan.events_out > 1:
+            m.submodules.serialiser = flags = serialiser = SlotSerialiser(plan.output_slots, width=width)
+        else:
+            m.submodules.flags = flags = FlagRegister(layer.neurons, width=width)
+            m.submodules.serialiser = serialiser = GroupSerialiser(layer.neurons, width=width)
+            connect(m, flags.o, serialiser.i)
         parameters = NeuronParameters.of(layer, plan.registers)
         self._load_registers(m, parameters.registers)
-        if plan.weights == "loaded":
-            load = self.load_weights
-            m.d.comb += [weights.w_en.eq(load.en), weights.w_addr.eq(load.row), weights.w_data.eq(load.data)]
 
         # What the lanes do in this cycle. Reset makes them clear, so the potentials themselves need no reset.
-        event = Signal()
+        event = Signal(plan.events)
         prime = Signal()
         tick = Signal(init=1)
         clear = Signal(init=1)
@@ -71,10 +68,12 @@ class ParallelEngine(LayerEngine):
                 m.d.sync += fresh.eq(1)
         else:
             m.d.comb += item.ready.eq(take)
-        m.d.comb += [weights.r_en.eq(item.ready & ~item.p.tick), weights.r_addr.eq(item.p.address)]
+        rows = [(item.p.address, 1)] if plan.events == 1 else list(zip(item.p.rows, item.p.valid, strict=True))
+        for (enable, address, _), (row, valid) in zip(ports, rows, strict=True):
+            m.d.comb += [enable.eq(item.ready & ~item.p.tick & valid), address.eq(row)]
         with m.If(~real | done):
             m.d.sync += [
-                event.eq(weights.r_en),
+                event.eq(Cat(enable for enable, _, _ in ports)),
                 tick.eq(item.ready & item.p.tick),
                 real.eq(item.ready & item.p.tick),
                 clear.eq(item.ready & item.p.tick & item.p.last & int(plan.clears)),
@@ -89,7 +88,8 @@ class ParallelEngine(LayerEngine):
         m.d.comb += now.eq(tick & done)
         lanes = [
             self._lane(
-                m, n, parameters, weights.r_data.word_select(n, layer.weight_bits).as_signed(), self._bias(m, n),
+                m, n, parameters, [row.word_select(n, layer.weight_bits).as_signed() for *_, row in ports],
+                self._bias(m, n),
                 event=event, prime=prime, tick=now, clear=clear, last=last,
             )
             for n in range(layer.neurons)
@@ -111,6 +111,33 @@ class ParallelEngine(LayerEngine):
         m.d.comb += [i.valid.eq(self.i.valid), i.payload.eq(self.i.payload), self.i.ready.eq(i.ready)]
         return m
 
+    def _weights(self, m) -> list[tuple[Value, Value, Value]]:
+        """The weight memories; returns (enable, row, data) of the read port behind each slot."""
+        plan, slots = self.plan, self.plan.slots
+        fixed, second, banks = plan.weights == "fixed", slots.ports == 2, slots.banks
+        contents = plan.weight_rows() if fixed else []
+        ports, further = [], []
+        for bank in range(banks):
+            name = f"weights{bank}" if banks > 1 else "weights"
+            m.submodules[name] = memory = Sram(
+                name=f"{plan.name}.{name}",
+                depth=slots.depth(bank),
+                width=plan.weight_row_bits,
+                port_type=("rom2" if second else "rom") if fixed else ("2r1w" if second else "1r1w"),
+                contents=contents[bank::banks],
+            )
+            ports.append((memory.r_en, memory.r_addr, memory.r_data))
+            if second:
+                further.append((memory.r2_en, memory.r2_addr, memory.r2_data))
+            if not fixed:
+                load, bits = self.load_weights, (banks - 1).bit_length()
+                m.d.comb += [
+                    memory.w_en.eq(load.en & (load.row[:bits] == bank)),
+                    memory.w_addr.eq(load.row[bits:]),
+                    memory.w_data.eq(load.data),
+                ]
+        return ports + further
+
     def _bias(self, m, n) -> Value | None:
         """Bias of neuron n: a constant, a register that the load port writes, or None."""
         plan = self.plan
@@ -122,10 +149,11 @@ class ParallelEngine(LayerEngine):
         value = int(plan.layer.bias[n])
         return Const(value, signed(plan.bias_bits)) if value else None
 
-    def _lane(self, m, n, p, weight, bias, *, event, prime, tick, clear, last) -> tuple[Value, Value]:
+    def _lane(self, m, n, p, weights, bias, *, event, prime, tick, clear, last) -> tuple[Value, Value]:
         """One neuron; returns its spike flag and its potential v, both meant for a tick."""
         layer, bits = self.plan.layer, self.plan.lane_bits[n]
         acc = Signal(signed(bits), name=f"potential{n}", reset_less=True)
+        weight = _sum(m, weights, event, n)
         fire = Signal(name=f"fire{n}")
         v = Signal(signed(layer.potential_bits), name=f"v{n}")
         if self._fires:
@@ -171,7 +199,7 @@ class ParallelEngine(LayerEngine):
                 addend = Cat(amount ^ lower.replicate(len(amount)), lower).as_signed()
                 carry = tick & lower
             small = Signal(signed(max(len(weight), len(addend))), name=f"addend{n}")
-            m.d.comb += small.eq(_gated(weight, event) | _gated(addend, tick))
+            m.d.comb += small.eq(weight | _gated(addend, tick))
             total = add_small(base, small, carry, bits=bits)
             if leak == "linear":  # a leak that changes the sign has crossed 0
                 total = total & ~(tick & (total[-1] ^ start[-1])).replicate(bits)
@@ -186,9 +214,20 @@ class ParallelEngine(LayerEngine):
         with m.If(tick):
             m.d.sync += acc.eq(after)
         with m.Else():
-            added = _gated(weight, event)
-            m.d.sync += acc.eq(acc + (added if bias is None else added | _gated(bias, prime)))
+            m.d.sync += acc.eq(acc + (weight if bias is None else weight | _gated(bias, prime)))
         return fire, v
+
+
+def _sum(m, weights: list, event, n) -> Value:
+    """The weights of this cycle's events, added in pairs; 0 without any."""
+    terms = [_gated(weight, event[slot]) for slot, weight in enumerate(weights)]
+    while len(terms) > 1:
+        terms = [a + b for a, b in zip(terms[::2], terms[1::2], strict=True)]
+    if len(weights) == 1:
+        return terms[0]
+    total = Signal(signed(len(terms[0])), name=f"weights{n}")
+    m.d.comb += total.eq(terms[0])
+    return total
 
 
 def _underflows(value: Value, bits: int) -> Value:

@@ -32,7 +32,7 @@ class LayerEngine(wiring.Component):
 
     Members
     -------
-    i, o : event streams
+    i, o : event streams; words of several events where the plan has slots for them
     readout : Out(stream of ReadoutLayout), read-outs only
     probe : Out(stream {row, values}), where probed: the potentials of a group after the step
     load_weights, load_bias, load_parameters, load_registers : In(LoadRow), where loaded at run time
@@ -49,7 +49,11 @@ class LayerEngine(wiring.Component):
         self._queue_depth, self._spike_queue, self._readout_ticks = queue_depth, spike_queue, readout_ticks
         self._fires = layer.threshold is not None
         self._probed = probe
-        ports = {"i": In(event_signature(plan.input_addresses)), "o": Out(event_signature(plan.output_addresses))}
+        into, out = (plan.slots, plan.output_slots) if isinstance(plan, LayerPlan) else (None, None)
+        ports = {
+            "i": In(event_signature(plan.input_addresses, into)),
+            "o": Out(event_signature(plan.output_addresses, out)),
+        }
         if not self._fires:
             ports["readout"] = Out(stream.Signature(ReadoutLayout(layer.neurons, layer.potential_bits)))
         if probe:
