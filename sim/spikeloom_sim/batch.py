@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from spikeloom.errors import InputError, SpikeloomError
-from spikeloom.items import AddressMap, address_bits, decode_events, encode_events
+from spikeloom.items import AddressMap, EventSlots, address_bits, decode_events, encode_events
 from spikeloom.tools import cache_folder, require_tool, tool_environment
 
 __all__ = ["BatchResult", "CompiledDesign", "compile_design"]
@@ -133,13 +133,17 @@ class CompiledDesign:
         return _joined(results)
 
     def _run(self, running, spikes, load, load_each, isolated, stall, seed, waveform, readout_ticks) -> BatchResult:
-        words, counts = encode_events(spikes, AddressMap(tuple(self.manifest["input_shape"])))
+        addressing = AddressMap(tuple(self.manifest["input_shape"]))
+        slots = EventSlots(
+            addressing.addresses, self.manifest.get("events_per_cycle", 1), self.manifest.get("weight_ports", 1)
+        )
+        words, counts = encode_events(spikes, addressing, slots=slots)
         chunks, start = [np.array([len(spikes)], np.uint32)], 0
         for b, count in enumerate(counts):
             extra = (load if b == 0 else []) + (load_each[b] if load_each is not None else [])
             chunks += [
                 np.array([len(extra), *extra, count], np.uint32),
-                words[start : start + count],
+                words[start : start + count].astype(f"<u{words.itemsize}").view("<u4"),
             ]
             start += count
         with tempfile.TemporaryDirectory(prefix="spikeloom-") as scratch:
@@ -397,6 +401,7 @@ def _ports_header(manifest: dict) -> str:
     streams = _streams(manifest)
     names = [stream.name.replace("__", "___05F") for stream in streams]
     loads = any(port["name"] == "load__payload" for port in manifest["ports"])
+    event_bits = next(port["bits"] for port in manifest["ports"] if port["name"] == "events_in__payload")
 
     def switch(body: Callable[[int], str], default: str) -> str:
         return (
@@ -421,6 +426,7 @@ def _ports_header(manifest: dict) -> str:
     return (
         '#include "Vdesign.h"\nusing Model = Vdesign;\n'
         f"constexpr int STREAMS = {len(streams)};\n"
+        f"constexpr int EVENT_WORDS = {1 if event_bits <= WORD else 2};\n"
         f"constexpr uint32_t SETTLE = {manifest['settle']};\n"
         "template <typename T> uint32_t word(const T& value, int n) {\n"
         "  return static_cast<uint32_t>(uint64_t{value} >> (32 * n));\n}\n"

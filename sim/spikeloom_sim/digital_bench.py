@@ -1,7 +1,8 @@
 """The cocotb bench of a digital core: plays vectors with random stalls and checks every word that comes out.
 
-What to play and what to expect is in the JSON file named by SPIKELOOM_VECTORS: `stimulus`, `streams` {name: words},
-`inputs`, `stall` (percent), `seed`, `settle` (cycles), `widths` {port: bits}, `report` (file for the cycles).
+What to play and what to expect is in the JSON file named by SPIKELOOM_VECTORS: `stimulus`, `load_flag` (the bit of a
+stimulus word for the load port), `streams` {name: words}, `inputs`, `stall` (percent), `seed`, `settle` (cycles),
+`widths` {port: bits}, `report` (file for the cycles).
 """
 
 import json
@@ -13,8 +14,6 @@ import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, RisingEdge
 
-LOAD = 1 << 32
-
 
 @cocotb.test()
 async def matches_reference(dut):
@@ -24,7 +23,8 @@ async def matches_reference(dut):
     stall = vectors["stall"] / 100
     stimulus, streams = vectors["stimulus"], vectors["streams"]
     outputs = {name: [getattr(dut, f"{name}__{part}") for part in ("payload", "valid", "ready")] for name in streams}
-    loads = any(word & LOAD for word in stimulus)
+    flag = vectors["load_flag"]
+    loads = any(word & flag for word in stimulus)
 
     Clock(dut.clk, 10, unit="ns").start()
     dut.rst.value = 1
@@ -52,8 +52,8 @@ async def matches_reference(dut):
         # Values for the coming edge; a word that is offered stays until it is taken.
         if not offered and position < len(stimulus) and rng.random() >= stall:
             word, offered = stimulus[position], True
-            if word & LOAD:
-                dut.load__payload.value = word & (LOAD - 1)
+            if word & flag:
+                dut.load__payload.value = word & (flag - 1)
                 dut.load__valid.value = 1
             else:
                 dut.events_in__payload.value = word
@@ -63,7 +63,7 @@ async def matches_reference(dut):
         await edge  # reads the values that the flip-flops are sampling
         idle += 1
         if offered:
-            loading = bool(stimulus[position] & LOAD)
+            loading = bool(stimulus[position] & flag)
             if bool((dut.load__ready if loading else dut.events_in__ready).value):
                 if not loading and first is None:
                     first = cycle

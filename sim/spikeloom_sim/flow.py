@@ -25,7 +25,7 @@ from spikeloom.network.reference import Trace, simulate, synaptic_operations
 from spikeloom.output import replace_folder
 from spikeloom.project import Inputs, Project
 from spikeloom.tools import require_tool, tool_environment
-from spikeloom.vectors import expected_streams, stimulus_words
+from spikeloom.vectors import expected_streams, load_flag, stimulus_words
 
 from .batch import BatchResult, compile_design
 
@@ -321,6 +321,7 @@ class _Cocotb(_Run):
             plays = []
             for n, part in enumerate(parts):
                 vectors = {
+                    "load_flag": load_flag(self.plan.input_slots.bits),
                     "stimulus": stimulus_words(self.plan, part.spikes, part.current),
                     "streams": expected_streams(self.plan, self.trace(part)),
                     "probes": [f"probe_{layer.name}" for layer in self.plan.layers] if self.plan.core.probe else [],

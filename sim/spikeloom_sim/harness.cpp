@@ -1,6 +1,7 @@
 // Streams whole data sets through a compiled design, with no interpreter in the clock loop.
 //
-// Input file, 32-bit words: inputs, then for each input {load words n, n words, items m, m event words}.
+// Input file, 32-bit words: inputs, then for each input {load words n, n words, items m, m events}; an event of
+// more than 32 bits has two words, low and high.
 // Output file, 32-bit words: for each input {first, last, taken}: cycles of the first event taken, of the last word
 // given and of the last event taken (each as low, high); then for each output stream {words, bits, payloads}.
 // `ports.h` is generated for the design: it defines Model, Streams and the accessors used here.
@@ -137,7 +138,9 @@ int main(int argc, char** argv) {
     const bool sending = opened && !loading && items > 0;
     set_load(*model, go && loading, loading ? input[position] : 0);
     model->events_in___05Fvalid = go && sending;
-    model->events_in___05Fpayload = sending ? input[position] : 0;
+    uint64_t event = sending ? input[position] : 0;
+    if (EVENT_WORDS > 1 && sending) event |= uint64_t{input[position + EVENT_WORDS - 1]} << 32;
+    model->events_in___05Fpayload = event;
     for (int s = 0; s < STREAMS; ++s) set_ready(*model, s, !stall || !consumer.roll(stall));
     settle();
 
@@ -149,7 +152,7 @@ int main(int argc, char** argv) {
       Stamp& stamp = stamps[current];
       if (!stamp.begun) stamp.begun = true, stamp.first = cycle;
       stamp.taken = cycle;
-      ++position, --items, held = false, moved = cycle;
+      position += EVENT_WORDS, --items, held = false, moved = cycle;
     }
     ++quiet;
     for (int s = 0; s < STREAMS; ++s) {

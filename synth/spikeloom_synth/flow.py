@@ -259,15 +259,17 @@ def _synaptic_operations(build: Path, manifest: dict, events: list[int]) -> int:
     """Spikes delivered to non-zero weights, counted by the reference simulator."""
     import numpy as np
 
-    from spikeloom.items import AddressMap, decode_events
+    from spikeloom.items import AddressMap, EventSlots, decode_events
     from spikeloom.network.reference import simulate, synaptic_operations
     from spikeloom.network.storage import load_network
 
     network = load_network(build / "network.npz")
     steps = manifest["steps"]
-    words = np.array(events, dtype=np.int64)
-    ticks = int((words >> (int(words.max()).bit_length() - 2) & 1).sum())
-    spikes = decode_events(words, batch=ticks // steps, steps=steps, addressing=AddressMap(network.input_shape))
+    addressing = AddressMap(network.input_shape)
+    slots = EventSlots(addressing.addresses, manifest.get("events_per_cycle", 1), manifest.get("weight_ports", 1))
+    ticks = sum(word >> (slots.bits - 2) & 1 for word in events)
+    words = np.array(events, dtype=np.uint64)
+    spikes = decode_events(words, batch=ticks // steps, steps=steps, addressing=addressing, slots=slots)
     return int(synaptic_operations(network, spikes, simulate(network, spikes).spikes).sum())
 
 

@@ -31,7 +31,8 @@ class Workload:
     """Items for the input streams, and what is known of them."""
 
     stimulus: Path
-    """Hex words, one a line: the item in the lowest 32 bits, above them its stream, 0 `events_in` or 1 `load`.
+    """Hex words, one a line: the item in the lowest 32 bits (64 where an item of `events_in` is longer), above them its
+    stream, 0 `events_in` or 1 `load`.
 
     An item of `events_in` has its address in the lowest bits, then the tick flag, then the `last` flag.
     """
@@ -74,13 +75,13 @@ def read_stimulus(path: Path, bits: Mapping[str, int]) -> list[tuple[int, int]]:
     InputError
         If it is missing, empty, not hexadecimal, or has items that no stream takes.
     """
-    words = []
+    words, shift = [], 32 if max(bits.values()) <= 32 else 64
     for number, text in _hex_lines(path, "stimulus"):
         try:
             word = int(text, 16)
         except ValueError:
             raise InputError(f"{path}: line {number}: {text!r} is not a hexadecimal word") from None
-        kind, item = word >> 32, word & 0xFFFFFFFF
+        kind, item = word >> shift, word & ((1 << shift) - 1)
         if kind >= len(INPUTS) or INPUTS[kind] not in bits:
             raise InputError(f"{path}: line {number}: item for stream {kind}; the design has {', '.join(bits)}")
         if item >> bits[INPUTS[kind]]:
@@ -266,21 +267,24 @@ class _Table:
             return " ".join(map(str, (len(values), *values)))
 
         writes = "w_en" in instance.pins
+        write_enable = nets("w_en", 1)[0] if writes else -1
         rows = _image(self.images / memory.image, memory.width, memory.depth) if memory.image else {}
-        self.memories.append(
-            "\n".join(
-                [
-                    f"{memory.width} {memory.depth} {nets('r_en', 1)[0]} {nets('w_en', 1)[0] if writes else -1}",
-                    listed(nets("r_addr", memory.address)),
-                    # A read bit that nobody uses has no net: 0 is never written.
-                    listed(nets("r_data", memory.width)),
-                    listed(nets("w_addr", memory.address) if writes else []),
-                    listed(nets("w_data", memory.width) if writes else []),
-                    str(len(rows)),
-                    *(f"{row} {value:x}" for row, value in rows.items()),
-                ]
+        # Each read port is a memory of its own that sees the same writes.
+        for read in ("r", "r2") if "r2_en" in instance.pins else ("r",):
+            self.memories.append(
+                "\n".join(
+                    [
+                        f"{memory.width} {memory.depth} {nets(f'{read}_en', 1)[0]} {write_enable}",
+                        listed(nets(f"{read}_addr", memory.address)),
+                        # A read bit that nobody uses has no net: 0 is never written.
+                        listed(nets(f"{read}_data", memory.width)),
+                        listed(nets("w_addr", memory.address) if writes else []),
+                        listed(nets("w_data", memory.width) if writes else []),
+                        str(len(rows)),
+                        *(f"{row} {value:x}" for row, value in rows.items()),
+                    ]
+                )
             )
-        )
 
     def _sort(self) -> None:
         """Put the gates in evaluation order."""

@@ -1,8 +1,8 @@
 """Memories of an exported design, which stay memories in the ASIC flow: stubs, geometry, timing model, wrappers.
 
-An export instantiates `spikeloom_rom` and `spikeloom_sram_1r1w`, one file each. The flow replaces these files by empty
-stubs, counts the bits from the parameters of the instances, and gives each geometry a cell type of its own, because a
-Liberty file and a placer know no parameters.
+An export instantiates `spikeloom_rom` and `spikeloom_sram_1r1w`, or their kin with two read ports, one file each. The
+flow replaces these files by empty stubs, counts the bits from the parameters of the instances, and gives each geometry
+a cell type of its own, because a Liberty file and a placer know no parameters.
 """
 
 import re
@@ -14,16 +14,17 @@ from .options import SynthOptions
 
 __all__ = ["MEMORY_MODULES", "Memory", "MemoryEnergy", "memory_liberty", "memory_stubs", "memory_wrappers"]
 
+
+def _port(name: str) -> tuple[tuple[str, str], ...]:
+    return (f"{name}_en", "bit"), (f"{name}_addr", "address"), (f"{name}_data", "width")
+
+
+_OUTPUTS = ("r_data", "r2_data")
 _CONTROL = {
-    "spikeloom_rom": (("r_en", "bit"), ("r_addr", "address"), ("r_data", "width")),
-    "spikeloom_sram_1r1w": (
-        ("r_en", "bit"),
-        ("r_addr", "address"),
-        ("r_data", "width"),
-        ("w_en", "bit"),
-        ("w_addr", "address"),
-        ("w_data", "width"),
-    ),
+    "spikeloom_rom": _port("r"),
+    "spikeloom_rom2": _port("r") + _port("r2"),
+    "spikeloom_sram_1r1w": _port("r") + _port("w"),
+    "spikeloom_sram_2r1w": _port("r") + _port("r2") + _port("w"),
 }
 MEMORY_MODULES = tuple(_CONTROL)
 """Names of the Verilog modules that are memories."""
@@ -55,7 +56,7 @@ class Memory:
 
     @property
     def port_type(self) -> str:
-        """`rom` or `1r1w`."""
+        """`rom`, `rom2`, `1r1w` or `2r1w`."""
         return self.module.removeprefix("spikeloom_").removeprefix("sram_")
 
     @property
@@ -76,7 +77,7 @@ def memory_stubs() -> str:
         ports = ["input clk"]
         for pin, kind in pins:
             size = {"address": "[ADDRESS-1:0] ", "width": "[WIDTH-1:0] "}.get(kind, "")
-            ports.append(f"{'output' if pin == 'r_data' else 'input'} {size}{pin}")
+            ports.append(f"{'output' if pin in _OUTPUTS else 'input'} {size}{pin}")
         text += (
             f"(* blackbox *)\nmodule {module} #(parameter WIDTH = 8, parameter DEPTH = 16, parameter ADDRESS = 4, "
             f'parameter INIT_FILE = "") (\n    {", ".join(ports)});\nendmodule\n'
@@ -91,7 +92,7 @@ def memory_wrappers(memories: Iterable[Memory]) -> str:
         ports = ["input wire clk"]
         joined = [".clk(clk)"]
         for pin, bits in memory.pins():
-            ports.append(f"{'output' if pin == 'r_data' else 'input'} wire {f'[{bits - 1}:0] ' if bits else ''}{pin}")
+            ports.append(f"{'output' if pin in _OUTPUTS else 'input'} wire {f'[{bits - 1}:0] ' if bits else ''}{pin}")
             joined.append(f".{pin}({pin})")
         text += (
             f"module {memory.cell} ({', '.join(ports)});\n"
@@ -126,7 +127,7 @@ def memory_liberty(memories: Iterable[Memory], access_ns: float, setup_ns: float
         lines.append(f"  cell ({memory.cell}) {{ area : 0; dont_touch : true; is_macro_cell : true;")
         lines.append("    pin (clk) { direction : input; clock : true; capacitance : 0; }")
         for pin, bits in memory.pins():
-            output = pin == "r_data"
+            output = pin in _OUTPUTS
             arcs = ""
             if timed and output:
                 tables = "".join(

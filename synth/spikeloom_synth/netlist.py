@@ -194,7 +194,7 @@ def _blocks(netlist: Netlist, depth: int) -> dict[str, str]:
         kind = netlist.kind(instance)
         if kind is None:
             block[instance.name] = block_of(netlist.memories[instance.name].name.split(".")[:-1], depth)
-            outputs = frozenset({"r_data"})
+            outputs = frozenset({"r_data", "r2_data"})
         else:
             outputs = kind.outputs
             if kind.is_flip_flop:

@@ -269,7 +269,7 @@ def _memory(
             return 0
         return round(nets[bits[0]][1] * cycles) if isinstance(bits[0], int) else cycles * int(bits[0] == "1")
 
-    reads, writes = accesses("r_en"), accesses("w_en")
+    reads, writes = accesses("r_en") + accesses("r2_en"), accesses("w_en")
     picojoule = reads * energy.read_pj(memory) + writes * energy.write_pj(memory)
     return {
         "instance": memory.name,

@@ -213,7 +213,7 @@ def _path(netlist: Netlist, text: str, period_ns: float) -> Path_:
         cell = netlist.instances.get(instance)
         kind = netlist.kind(cell) if cell else None
         last = index == len(points) - 1
-        output = (port in kind.outputs) if kind else port.startswith("r_data")
+        output = (port in kind.outputs) if kind else port.startswith(("r_data", "r2_data"))
         if cell and (output or last):
             stages.append(
                 {

@@ -24,6 +24,7 @@ import numpy as np
 from ..config import CoreConfig
 from ..errors import InputError
 from ..network.integer import IntegerLayer, IntegerNetwork, signed_bits
+from .words import fullest, packed, sent
 
 __all__ = ["CostModel", "CycleReport", "LayerReport", "MemoryCost"]
 
@@ -40,7 +41,7 @@ class MemoryCost:
     name: str
     depth: int
     width: int
-    port_type: Literal["rom", "1r1w"]
+    port_type: Literal["rom", "rom2", "1r1w", "2r1w"]
 
     @property
     def bits(self) -> int:
@@ -180,13 +181,19 @@ class CostModel:
         """Every memory of the core; registers and queues are not memories."""
         found: list[MemoryCost] = []
 
-        def add(name: str, depth: int, width: int, writable: bool) -> None:
-            found.append(MemoryCost(name=name, depth=depth, width=width, port_type="1r1w" if writable else "rom"))
+        def add(name: str, depth: int, width: int, writable: bool, reads: int = 1) -> None:
+            kind: Any = f"{reads}r1w" if writable else "rom2" if reads == 2 else "rom"
+            found.append(MemoryCost(name=name, depth=depth, width=width, port_type=kind))
 
         for index, layer in enumerate(self.network.layers):
             lanes, groups = self.lanes[index], self.groups[index]
             loaded = self.core.weights == "loaded"
-            add(f"{layer.name}.weights", layer.fan_in * groups, lanes * layer.weight_bits, loaded)
+            ports = self.core.weight_ports
+            banks = self.core.events_per_cycle // ports
+            for bank in range(banks):  # every banks-th row
+                name = f"{layer.name}.weights{bank if banks > 1 else ''}"
+                depth = -(-(layer.fan_in * groups - bank) // banks)
+                add(name, depth, lanes * layer.weight_bits, loaded, ports)
             if groups == 1:
                 continue  # potentials and biases are registers
             add(f"{layer.name}.potentials", groups, sum(self.lane_bits(index)), True)
@@ -235,7 +242,7 @@ class CostModel:
         inputs, spikes = self._checked(inputs, spikes)
         if gap not in ("isolated", "back_to_back"):
             raise InputError(f"gap {gap!r}: accepted are isolated, back_to_back")
-        arriving = inputs.sum(axis=2, dtype=np.int64).tolist()
+        arriving = self._words(0, inputs).tolist()
         patterns = [self._pattern(index, array) for index, array in enumerate(spikes)]
         work = self._work(inputs, spikes)
         chain, reports = None, []
@@ -267,9 +274,9 @@ class CostModel:
         busiest = np.zeros(inputs.shape[:2], np.int64)
         margin = np.full(len(inputs), MARGIN + values)
         for index, (before, after) in enumerate(zip([inputs, *spikes], spikes, strict=False)):
-            events, leaving = before.sum(axis=2, dtype=np.int64), after.sum(axis=2, dtype=np.int64)
+            events, leaving = self._words(index, before), self._words(index + 1, after)
             groups = self.groups[index]
-            leaving *= (*self.groups, 1)[index + 1]
+            leaving = leaving * (*self.groups, 1)[index + 1]
             every = values if index == len(self.groups) - 1 and self.core.readout == "tick" else 0
             if groups == 1:
                 work = np.maximum(events + every, leaving)
@@ -306,10 +313,15 @@ class CostModel:
                 f"rates {list(rates)}: accepted are {len(self.groups) + 1} numbers of at least 0: "
                 "spikes per step of the input and of each layer"
             )
+        events, ports = self.core.events_per_cycle, self.core.weight_ports
+        words = [float(rate) for rate in rates]
+        if events > 1:
+            words = [fullest(rate, events=events, ports=1 if n else ports) for n, rate in enumerate(words[:-1])]
+            words.append(float(rates[-1]))
         paces, first, last = [], [], []  # of a step in each layer, and what the first and the last one take
         following = (*self.groups[1:], 1)
         for index, (layer, groups) in enumerate(zip(self.network.layers, self.groups, strict=True)):
-            before, after = float(rates[index]), float(rates[index + 1])
+            before, after = words[index], words[index + 1]
             values = layer.neurons if layer.threshold is None else 0  # a tick waits for them
             held = max(0, values - groups)
             every = held if self.core.readout == "tick" else 0
@@ -351,6 +363,14 @@ class CostModel:
             raise InputError(f"spikes of shapes {[array.shape for array in arrays]}: accepted are {accepted}")
         return inputs, arrays
 
+    def _words(self, index: int, spikes: np.ndarray) -> np.ndarray:
+        """Words per step of the spikes that layer `index` takes, or, behind the last layer, that leave the core."""
+        events = self.core.events_per_cycle
+        if events == 1 or index == len(self.groups):
+            return spikes.sum(axis=2, dtype=np.int64)
+        # A serialiser fills slot n mod events from neuron n, whatever the ports.
+        return packed(spikes, events=events, ports=1 if index else self.core.weight_ports)
+
     def _pattern(self, index: int, spikes: np.ndarray) -> list:
         """What the serialiser of layer `index` gets, per input and step.
 
@@ -358,7 +378,10 @@ class CostModel:
         (group, spikes) of each group that has some, without the last group, and the spikes of that.
         """
         batch, steps, neurons = spikes.shape
-        groups = self.groups[index]
+        groups, events = self.groups[index], self.core.events_per_cycle
+        if events > 1 and index + 1 < len(self.groups):
+            width = _flag_group(-(-neurons // events))
+            return np.stack(sent(spikes, events=events, width=width), axis=2).tolist()
         width = self.lanes[index] if groups > 1 else _flag_group(neurons)
         sums = np.add.reduceat(spikes, np.arange(0, neurons, width), axis=2, dtype=np.int64)
         if groups == 1:
@@ -392,7 +415,7 @@ class CostModel:
             columns = {
                 "events_in": events,
                 "events_out": after.sum(axis=(1, 2), dtype=np.int64),
-                "busy_cycles": rows + leak + held,
+                "busy_cycles": self._words(index, before).sum(axis=1) * groups + leak + held,
                 "leak_cycles": leak,
                 "weight_rows": rows,
                 "lane_slots": rows * lanes,

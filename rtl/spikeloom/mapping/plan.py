@@ -371,6 +371,7 @@ def plan_core(network: IntegerNetwork, core: CoreConfig, *, steps: int, direct: 
                 f"layer {layer.name!r}: a dense connection into a map of {list(layer.shape)}; accepted there are "
                 "convolutions: the rows of a map share their weights"
             )
+    _check_events(network, core)
     folded = None
     if core.schedule == "folded":
         from .folded import fold  # builds on LayerPlan
@@ -404,7 +405,6 @@ def _pipeline(network: IntegerNetwork, core: CoreConfig, *, direct: bool) -> tup
     if len(wanted) != len(network.layers):
         names = ", ".join(layer.name for layer in network.layers)
         raise InputError(f"core.lanes: {len(wanted)} numbers were given; accepted is one, or one for each of {names}")
-    _check_events(network, core)
     layers = []
     shapes = {"input": network.input_shape} | {layer.name: layer.shape for layer in network.layers}
     for index, (layer, lanes) in enumerate(zip(network.layers, wanted, strict=True)):
@@ -467,6 +467,10 @@ def _check_events(network: IntegerNetwork, core: CoreConfig) -> None:
         )
     if events == 1:
         return
+    if core.schedule == "folded":
+        raise InputError(
+            f'core.events_per_cycle: {events} was given with schedule = "folded"; accepted is 1, or "pipeline"'
+        )
     before = "input"
     for layer in network.layers:
         chained = list(network.sources(layer)) == [before] and layer.connections[0].delay == 0

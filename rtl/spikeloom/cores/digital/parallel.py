@@ -225,7 +225,7 @@ def _sum(m, weights: list, event, n) -> Value:
         terms = [a + b for a, b in zip(terms[::2], terms[1::2], strict=True)]
     if len(weights) == 1:
         return terms[0]
-    total = Signal(signed(len(terms[0])), name=f"weights{n}")
+    total = Signal(signed(len(terms[0])), name=f"total{n}")
     m.d.comb += total.eq(terms[0])
     return total
 
