@@ -5,6 +5,7 @@ model must say the same for each, and every spike must be the reference's. Area 
 """
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from _common import fixed_project, main, random_network, scratch, silent_inputs, stream
@@ -19,6 +20,7 @@ from spikeloom_synth.flow import synthesise
 from spikeloom_synth.options import SynthOptions
 
 INPUTS, STEPS, DENSITY = 8, 100, 0.1
+WAYS: tuple[tuple[Literal[1, 2, 4], Literal[1, 2]], ...] = ((1, 1), (2, 1), (2, 2), (4, 1), (4, 2))
 
 
 def measure() -> dict:
@@ -27,7 +29,7 @@ def measure() -> dict:
     trace = simulate(network, spikes)
     answer: dict = {"input_events": round(float(spikes.sum() / INPUTS)), "limit_2": 4450, "limit_2_two_ports": 4150}
     with scratch() as place:
-        for events, ports in ((1, 1), (2, 1), (2, 2), (4, 1), (4, 2)):
+        for events, ports in WAYS:
             core = CoreConfig(events_per_cycle=events, weight_ports=ports)
             project = fixed_project(network, steps=STEPS, core=core, name="many")
             build = Path(place, f"{events}_{ports}")
