@@ -265,7 +265,8 @@ NETWORKS = {
     "nan": (with_nan, "node 'w1': weight[0][1] is nan; accepted are finite numbers"),
     "cycle": (
         lambda path: nir.write(str(path), graph_with((3, 3, 3), edges=[("w2", "w2")])),
-        "the loop w2 -> w2 takes no time: no neurons are in it; accepted are loops through IF, LIF or CubaLIF",
+        "a loop without a delay: w2 -> w2; accepted are loops through neurons, which take one step or that of a Delay "
+        "in them",
     ),
 }
 

@@ -141,7 +141,7 @@ POTENTIAL = 'bits of a stored membrane potential, 2 to 32, or "auto": the smalle
             "sinth: unknown key; accepted are schema, name, network, quantise, input, core, data, synth; "
             "did you mean 'synth'?",
         ),
-        ("colour = 3", "network.colour: unknown key; accepted are file, dt, reset, synapse, state"),
+        ("colour = 3", "network.colour: unknown key; accepted are file, dt, reset, synapse, integration, state"),
         ("[core]\nlanes = 0", f"core.lanes: 0 was given; accepted: {LANES}"),
         ("[core]\nlanes = -3", f"core.lanes: -3 was given; accepted: {LANES}"),
         ("[core]\nlanes = 1.5", f"core.lanes: 1.5 was given; accepted: {LANES}"),
@@ -222,7 +222,7 @@ def test_refused_keys_and_values(lines, message):
         (
             SMALLEST,
             'name = "a"',
-            "network: missing; accepted: a section [network] with file, dt, reset, synapse, state",
+            "network: missing; accepted: a section [network] with file, dt, reset, synapse, integration, state",
         ),
         ('"a"', '"A"', f"name: 'A' was given; accepted: {NAME}"),
         ('"a"', '"a-b"', f"name: 'a-b' was given; accepted: {NAME}"),

@@ -349,7 +349,7 @@ def conv_with(**given):
         ),
         (
             lambda: nir.AvgPool2d(kernel_size=np.array([5, 5]), stride=np.array([5, 5]), padding=np.array([0, 0])),
-            "a window of [5, 5] over a map of [4, 4]; accepted: at most the map",
+            "kernel_size [5, 5] over a map of [1, 4, 4]; accepted is at most the map",
         ),
     ],
     ids=["dilation", "kernel", "channels", "overlap", "window"],
@@ -376,7 +376,7 @@ def test_padding_in_words():
     odd = conv_with()
     odd.padding = "reflect"  # nir itself would not build it
     nodes = {"input": port("Input", 1, 4, 4), "c": odd, "lif": lif(2, 2, 2), "output": port("Output", 2, 2, 2)}
-    with pytest.raises(InputError, match=r"node 'c': padding 'reflect' with kernel \[3, 3\] and stride \[1, 1\]"):
+    with pytest.raises(InputError, match=r"node 'c': padding 'reflect'; accepted are numbers, same, valid"):
         import_nir(graph_of(nodes, chain(*nodes)), dt=1.0, reset="zero")
 
 
@@ -387,16 +387,16 @@ def test_loops_without_neurons_and_odd_delays_are_refused():
         "output": port("Output", 3),
     }  # fmt: skip
     edges = [*chain("input", "a", "b", "lif", "output"), ("b", "a")]
-    with pytest.raises(InputError, match=r"the loop .*a.*b.* takes no time: no neurons are in it; accepted are loops"):
+    with pytest.raises(InputError, match=r"a loop without a delay: a -> b -> a; accepted are loops through"):
         import_nir(graph_of(nodes, edges), dt=1.0, reset="zero")
     nodes = {
         "input": port("Input", 3), "late": nir.Delay(np.full(3, 1.5)), "a": nir.Linear(eye), "lif": lif(3),
         "output": port("Output", 3),
     }  # fmt: skip
-    with pytest.raises(InputError, match=r"node 'late': delay 1.5, 1.5 steps of dt = 1; accepted are whole steps"):
+    with pytest.raises(InputError, match=r"node 'late': delay 1.5 is 1.5 steps of dt = 1; accepted is a whole"):
         import_nir(graph_of(nodes, chain(*nodes)), dt=1.0, reset="zero")
     nodes["late"] = nir.Delay(np.array([1.0, 2.0, 1.0]))
-    with pytest.raises(InputError, match=r"node 'late': delay from 1 to 2; accepted is one for all elements"):
+    with pytest.raises(InputError, match=r"node 'late': delays from 1 to 2 steps; accepted is one for all"):
         import_nir(graph_of(nodes, chain(*nodes)), dt=1.0, reset="zero")
 
 

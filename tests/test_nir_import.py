@@ -384,7 +384,8 @@ def test_a_file_cut_anywhere_is_refused(tmp_path):
         ),
         (
             {"lif1": nir.Scale(np.ones(2))},
-            "node 'output': no neurons before the output; accepted is at least one of IF, LIF, LI, I, Threshold",
+            "node 'output': no neurons before the output; accepted is at least one of IF, LIF, LI, I, CubaLIF, CubaLI, "
+            "Threshold",
         ),
         (
             {"fc1": nir.Threshold(np.full(3, 1.0))},
@@ -409,7 +410,20 @@ def test_chain_faults_are_named():
         "NIR graph: no Output node; accepted is exactly one"
     )
     assert message(graph_of(nodes, edges[:-1])) == (
-        "NIR graph: node 'output' is not connected to the input; accepted are graphs from Input to Output"
+        "NIR graph: node 'output': no path from the input reaches it; accepted are nodes on a path from Input to Output"
+    )
+    aside = {**nodes, "aside": lif(2)}
+    assert message(graph_of(aside, [*edges, ("fc1", "aside")])) == (
+        "NIR graph: node 'aside': no path to the output leaves it; accepted are nodes on a path from Input to Output"
+    )
+    assert message(graph_of(nodes, [*edges, ("lif1", "input")])) == (
+        "NIR graph: node 'input': receives from 'lif1'; accepted is an Input without edges into it"
+    )
+    assert message(graph_of(nodes, [*edges, ("output", "lif1")])) == (
+        "NIR graph: node 'output': sends to 'lif1'; accepted is an Output without edges out of it"
+    )
+    assert message(graph_of(nodes, [*edges, ("fc1", "output")])) == (
+        "NIR graph: node 'output': the outputs of 'lif1', 'fc1' add up; accepted is one node before the output"
     )
     assert message(graph_of(nodes, [*edges, ("lif1", "lif9")])) == (
         "NIR graph: edge 'lif1' -> 'lif9': there is no node 'lif9'; accepted are edges between nodes of the graph"
@@ -427,14 +441,14 @@ def test_read_out_must_be_last():
     nodes |= {"fc2": nir.Linear(np.ones((2, 2))), "lif2": lif(2), "output": output}
     assert message(graph_of(nodes)) == (
         "NIR graph: node 'fc2': Linear after 'lif1', which sends potentials, not spikes; accepted between layers is "
-        "IF, LIF or Threshold (LI and I only as the last layer)"
+        "IF, LIF, CubaLIF or Threshold (LI, I and CubaLI only as the last layer)"
     )
     nodes = simple()
     output = nodes.pop("output")
     nodes |= {"fc2": nir.Linear(np.ones((2, 2))), "output": output}
     assert message(graph_of(nodes)) == (
         "NIR graph: node 'output': the output is that of 'fc2', which has no neurons after it; "
-        "accepted at the end is one of IF, LIF, LI, I, Threshold"
+        "accepted at the end is one of IF, LIF, LI, I, CubaLIF, CubaLI, Threshold"
     )
 
 

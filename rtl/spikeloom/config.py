@@ -54,9 +54,13 @@ class NetworkConfig:
         _doc("reset of the neurons, not stored by NIR: zero | subtract | delayed_zero | delayed_subtract (snnTorch)"),
     ] = "zero"
     synapse: Annotated[
-        Literal["same_step", "next_step"],
-        _doc("when a synaptic current (CubaLIF) reaches the potential: same_step (snnTorch) | next_step (Norse)"),
+        Literal["same_step", "next_step", "jump"],
+        _doc("how spikes change a synaptic current (CubaLIF): same_step (snnTorch) | next_step | jump (Norse)"),
     ] = "same_step"
+    integration: Annotated[
+        Literal["euler", "exponential"],
+        _doc("what a step leaves of a potential: euler, 1 - dt / tau | exponential, exp(-dt / tau) (sinabs)"),
+    ] = "euler"
     state: Annotated[Literal["clear", "keep"], _doc("membrane potentials at the end of an input: clear | keep")] = (
         "clear"
     )

@@ -70,7 +70,13 @@ class Project:
     def float_network(self) -> "FloatNetwork":
         """The network as it was trained."""
         given = self.config.network
-        return import_nir(self.network_file, dt=given.dt, reset=given.reset, synapse=given.synapse)
+        return import_nir(
+            self.network_file,
+            dt=given.dt,
+            reset=given.reset,
+            synapse=given.synapse,
+            integration=given.integration,
+        )
 
     @cached_property
     def coding(self) -> CodingOptions:

@@ -1,41 +1,44 @@
-"""A trained network from a NIR file: read, checked, and folded to a graph of layers.
+"""A trained network from a NIR file: read, checked, and folded to a graph of layers of neurons.
 
 NIR defines continuous time; step t of length dt is one explicit Euler step, then fire, then reset::
 
-    LIF      tau dv/dt = v_leak - v + r I                v <- v + dt / tau (v_leak - v + r I)
+    LIF      tau dv/dt = v_leak - v + r I      v <- v + dt / tau (v_leak - v + r I)
     LI       the same, never fires
-    IF       dv/dt = r I                                 v <- v + dt r I
+    IF       dv/dt = r I                       v <- v + dt r I
     I        the same, never fires
-    CubaLIF  tau_syn di/dt = -i + w_in I                 i <- i + dt / tau_syn (w_in I - i)
-             tau_mem dv/dt = v_leak - v + r i            v <- v + dt / tau_mem (v_leak - v + r i), with the new i
+    CubaLIF  tau_syn di/dt = w_in I - i        i <- i + dt / tau_syn (w_in I - i), then, with this new i,
+             tau_mem dv/dt = v_leak - v + r i  v <- v + dt / tau_mem (v_leak - v + r i)
     CubaLI   the same, never fires
-    fire     z = v > v_threshold                         reset  v <- v_reset (NIR), or the kind that the user names
+    fire     z = v > v_threshold               reset  v <- v_reset (NIR), or the kind that the user names
 
-NIR stores neither dt, nor the kind of reset, nor whether v sees the new i or the one before (`synapse`), so all are
-given by the user. What the nodes hold is folded:
+NIR stores neither dt, nor the kind of reset, nor how a framework steps (`synapse`, `integration`), so these are given
+by the user. What the nodes hold is folded:
 
-- r, w_in, dt / tau, dt / tau_mem and dt / tau_syn multiply the weights and biases of their neuron. What is left of a
-  potential after a step is 1 - dt / tau (IF, I: 1), of a current 1 - dt / tau_syn; they may differ between neurons.
+- r and dt / tau (of both kinds, and w_in) multiply the weights and biases of their neuron. The decay of a potential is
+  1 - dt / tau (IF, I: 1), that of a synaptic current 1 - dt / tau_syn; each neuron has its own where the taus differ.
 - Potentials are counted from v_reset: v' = v - v_reset (0 for LI and I), which starts at 0, decays to 0 and resets to
   0. The threshold becomes v_threshold - v_reset, and what v_leak is above v_reset a bias of dt / tau (v_leak -
   v_reset) per step. The kinds that subtract take v_threshold - v_reset off.
-- Thresholds that differ between the neurons of a layer are made equal (to the largest) by scaling each neuron. Neurons
-  of one channel share a kernel: where theirs differ, each keeps its own.
-- Linear, Affine and Scale nodes in a row are multiplied together; Flatten keeps the order of elements. A pool is part
-  of the connection behind it (a mean: its share multiplies the weights); a pool right behind a convolution makes one
-  convolution with a larger kernel and stride.
-- Signals that meet at a node add up. An edge that closes a loop through neurons takes one step, or as many as a Delay
-  in it says; a loop without neurons is refused. A Delay is a whole number of steps.
-- Threshold after LI or I makes it fire and never reset. Threshold after a linear node is a neuron without memory
-  (decay 0). After spikes it changes nothing where 0 <= threshold < 1, and is refused elsewhere.
+- Thresholds that differ between the neurons of a layer are made equal (to the largest) by scaling each neuron. Behind a
+  convolution, whose weights are shared, that is done where each channel has one factor; else every neuron keeps its own
+  threshold, and its factor divides its threshold and bias instead of multiplying its weights.
+- Linear, Affine, Scale, Conv1d, Conv2d, SumPool2d and AvgPool2d nodes in a row are multiplied together, as far as one
+  connection can hold the result: an average pool is a sum pool whose 1 / window goes into the weights; pools after a
+  convolution widen its kernel; a Linear after a convolution becomes dense. Flatten keeps the order of elements. A
+  Conv1d works on maps of height 1.
+- Several edges into a node add up. Each path from neurons to neurons is one connection.
+- Delay is a whole number of steps, one for all elements. A loop goes through neurons, and the connection that closes it
+  (seen from the input) takes one step, or as many as a Delay in it says; a loop without neurons is refused.
+- Threshold after LI, I or CubaLI makes it fire and never reset. Threshold after a linear node is a neuron without
+  memory (decay 0). After spikes it changes nothing where 0 <= threshold < 1, and is refused elsewhere.
 
 Sources: Pedersen et al., "Neuromorphic intermediate representation", Nat. Commun. 15:8122 (2024); the file format and
-the node definitions of the `nir` package 1.0.4 to 1.0.8. Files are read with h5py directly: the reader of `nir` fails
-without naming the node, and rejects files of other versions of itself.
+the node definitions of the `nir` package 1.0.4 to 1.0.8.
 """
 
 import math
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NoReturn, get_args
@@ -43,79 +46,40 @@ from typing import Any, Literal, NoReturn, get_args
 import numpy as np
 
 from ..errors import InputError
-from .connections import FloatConnection
+from .connections import FloatConnection, Geometry
 from .float_network import FloatLayer, FloatNetwork
 from .graph import INPUT
 from .integer import RESET_KINDS, ResetKind
+from .nir_graph import FIELDS, SUPPORTED, Graph, Node, flatten, from_object, read, text
 
-__all__ = ["SUPPORTED", "SynapseTiming", "import_nir"]
+__all__ = ["SUPPORTED", "Integration", "SynapseTiming", "import_nir"]
 
-SUPPORTED = (
-    "Input", "Output", "Linear", "Affine", "Conv1d", "Conv2d", "SumPool2d", "AvgPool2d", "Scale", "Flatten", "Delay",
-    "Threshold", "IF", "LIF", "CubaLIF", "LI", "CubaLI", "I",
-)  # fmt: skip
-FIELDS = {  # what each node must hold
-    "Input": (),
-    "Output": (),
-    "Pass": (),
-    "Linear": ("weight",),
-    "Affine": ("weight", "bias"),
-    "Conv1d": ("weight",),
-    "Conv2d": ("weight",),
-    "SumPool2d": ("kernel_size",),
-    "AvgPool2d": ("kernel_size",),
-    "Scale": ("scale",),
-    "Flatten": (),
-    "Delay": ("delay",),
-    "Threshold": ("threshold",),
-    "IF": ("r", "v_threshold"),
-    "LIF": ("tau", "r", "v_leak", "v_threshold"),
-    "CubaLIF": ("tau_syn", "tau_mem", "r", "v_leak", "v_threshold"),
-    "LI": ("tau", "r", "v_leak"),
-    "CubaLI": ("tau_syn", "tau_mem", "r", "v_leak"),
-    "I": ("r",),
-}
-OPTIONAL = {  # numbers that may be missing; v_reset in files of nir before 1.0.5, where it is 0
-    "IF": ("v_reset",),
-    "LIF": ("v_reset",),
-    "CubaLIF": ("v_reset", "w_in"),
-    "CubaLI": ("w_in",),
-    "Conv1d": ("bias",),
-    "Conv2d": ("bias",),
-}
-SPIKING = ("IF", "LIF", "CubaLIF")
-NEURONS = (*SPIKING, "LI", "CubaLI", "I")
-WINDOWS = ("Conv1d", "Conv2d", "SumPool2d", "AvgPool2d")
-SynapseTiming = Literal["same_step", "next_step"]
+SynapseTiming = Literal["same_step", "next_step", "jump"]
+Integration = Literal["euler", "exponential"]
+
+OPTIONAL = ("v_reset", "w_in", "bias", "stride", "padding", "dilation", "groups")
+"""Fields that are checked where they are there."""
+NEURONS = ("IF", "LIF", "LI", "I", "CubaLIF", "CubaLI")
+ANALOG = ("LI", "I", "CubaLI")
+"""Neurons that send potentials, unless a Threshold follows."""
+SOURCES = ("Input", *NEURONS, "Threshold")
+"""What sends spikes or potentials of its own; all other nodes are linear."""
 UNIFORM = 1e-6
 """Neurons of a layer share one decay where theirs differ by less: files often hold single precision."""
+WHOLE = 1e-3
+"""A delay may be off a whole number of steps by this share of a step."""
 
 
-@dataclass
-class _Node:
-    """One node: NIR class, and its fields by name."""
-
-    kind: str
-    values: dict[str, Any]
-
-
-@dataclass
-class _Graph:
-    """Nodes by name (a subgraph is a _Graph) and edges."""
-
-    nodes: dict[str, "_Node | _Graph"]
-    edges: list[tuple[str, str]]
-
-
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class _Term:
-    """One summand of a signal: weights over the spikes of a population, as `Geometry` has them.
+    """A linear map of the spikes of one population: pool, then `gain` or `weights`.
 
-    Without weights the term is `gain * pooled spikes`; `gain` is None for ones, else one number for each pooled source.
+    `source` is INPUT or a neuron node. `weights` are None (the pooled spikes themselves, times `gain`), a matrix, or
+    kernels. `shape` is the source's, with the axes that NIR gives it; (C, L) is (C, 1, L) to a convolution.
     """
 
     source: str
-    source_shape: tuple[int, ...]
+    shape: tuple[int, ...]
     delay: int = 0
     pool: tuple[int, int] = (1, 1)
     gain: np.ndarray | None = None
@@ -125,25 +89,36 @@ class _Term:
     groups: int = 1
 
     @property
-    def pooled_shape(self) -> tuple[int, ...]:
-        if len(self.source_shape) == 1:
-            return self.source_shape
-        channels, height, width = self.source_shape
-        return channels, height // self.pool[0], width // self.pool[1]
+    def plain(self) -> bool:
+        """Whether the term is the spikes themselves."""
+        return self.weights is None and self.gain is None and self.pool == (1, 1) and self.delay == 0
 
     @property
-    def gains(self) -> np.ndarray:
-        """The gain of each pooled source."""
-        return np.ones(math.prod(self.pooled_shape)) if self.gain is None else self.gain
+    def is_convolution(self) -> bool:
+        """Whether a kernel moves over the source."""
+        return self.weights is not None and self.weights.ndim == 4
 
-    def connection(self) -> FloatConnection:
-        """The term, which has weights, as a connection."""
+    @property
+    def map_shape(self) -> tuple[int, int, int]:
+        """The source as a map (C, H, W)."""
+        c, *rest = self.shape
+        return (c, *rest) if len(rest) == 2 else (c, 1, rest[0])  # type: ignore[return-value]
+
+    @property
+    def pooled(self) -> tuple[int, ...]:
+        """Shape of the source after the pool."""
+        if self.pool == (1, 1):
+            return self.shape
+        c, h, w = self.map_shape
+        return (c, h // self.pool[0], w // self.pool[1])
+
+    def geometry(self) -> Geometry:
+        """Of a term with weights."""
         assert self.weights is not None
-        return FloatConnection(
-            weights=self.weights,
-            source=self.source,
-            delay=self.delay,
-            source_shape=self.source_shape,
+        shape = self.map_shape if self.is_convolution or self.pool != (1, 1) else (math.prod(self.shape),)
+        return Geometry(
+            weights=self.weights.shape,
+            source_shape=shape,
             pool=self.pool,
             stride=self.stride,
             padding=self.padding,
@@ -151,35 +126,47 @@ class _Term:
         )
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class _Signal:
-    """What flows out of a node: the sum of its terms and a constant bias [elements], of a shape as NIR has it.
+    """What a node sends: the sum of its terms and a bias [size]; or the potentials of the neuron `analog`.
 
-    `layer` is the place of the read-out whose potentials the signal is; `name` that of the latest node with weights.
+    `shape` has the axes that Flatten has not yet removed; `nodes` are what it went through since the last neurons.
     """
 
     shape: tuple[int, ...]
-    terms: list[_Term]
+    terms: tuple[_Term, ...] = ()
     bias: np.ndarray | None = None
     nodes: tuple[str, ...] = ()
     name: str | None = None
-    readout: int | None = None
+    analog: str | None = None
 
     @property
     def size(self) -> int:
+        """Number of elements."""
         return math.prod(self.shape)
 
     @property
     def plain(self) -> bool:
-        """Whether the signal is the spikes of one population, as they are."""
-        term = self.terms[0]
-        return (
-            len(self.terms) == 1
-            and term.weights is None
-            and term.gain is None
-            and self.bias is None
-            and (term.pool == (1, 1) and term.delay == 0)
-        )
+        """Whether the signal is the spikes of one population."""
+        return self.bias is None and len(self.terms) == 1 and self.terms[0].plain
+
+
+@dataclass(kw_only=True)
+class _Population:
+    """Neurons on their way to a layer: potentials v <- decay v + gain (what enters) + drive, all arrays [neurons].
+
+    `theta` is None for a read-out; `current_decay` is None without a synaptic current, into which `gain` then goes.
+    """
+
+    key: str
+    enters: _Signal
+    gain: np.ndarray
+    drive: np.ndarray
+    decay: np.ndarray
+    theta: np.ndarray | None
+    reset: ResetKind
+    current_decay: np.ndarray | None = None
+    nodes: tuple[str, ...] = ()
 
 
 def import_nir(
@@ -188,6 +175,7 @@ def import_nir(
     dt: float,
     reset: ResetKind,
     synapse: SynapseTiming = "same_step",
+    integration: Integration = "euler",
     name: str | None = None,
 ) -> FloatNetwork:
     """Read a network from a NIR file.
@@ -203,22 +191,26 @@ def import_nir(
         zero, subtract, delayed_zero, delayed_subtract or none. snnTorch resets in the next step: delayed_subtract by
         default, delayed_zero for reset_mechanism = "zero".
     synapse : str
-        When the synaptic current of CubaLIF and CubaLI reaches the potential: same_step (snnTorch), or next_step, one
-        step after the spikes that changed it (Norse).
+        How spikes change the synaptic current of CubaLIF and CubaLI: same_step, the Euler step above (snnTorch);
+        next_step, the same, but the potential sees the current of the step before; jump, i <- (1 - dt / tau_syn) i +
+        w_in I, with the new i (Norse, whose exporter leaves w_in = 1).
+    integration : str
+        What a step leaves of a potential or current: euler, 1 - dt / tau; exponential, exp(-dt / tau) (sinabs). What
+        enters is multiplied by one minus that.
     name : str, optional
         Name of the network; by default that of the file.
 
     Returns
     -------
     FloatNetwork
-        Its layers fire at u > theta, as NIR defines. Layers are named after their node with weights, else after
-        their neuron node, with what Verilog would not accept replaced by `_`.
+        Its layers fire at u > theta, as NIR defines. Layers are named after the last node with weights before their
+        neurons, else after their neuron node, with what Verilog would not accept replaced by `_`.
 
     Raises
     ------
     InputError
-        Where the file is missing or damaged, a node is not supported, or the graph cannot be one of layers; the
-        message names file and node.
+        Where the file is missing or damaged, a node is not supported or a value outside what is accepted, or the graph
+        cannot be computed; the message names file and node.
     """
     graph_given = hasattr(source, "nodes") and hasattr(source, "edges")
     origin = "NIR graph" if graph_given else str(source)
@@ -226,79 +218,190 @@ def import_nir(
         raise InputError(f"{origin}: dt = {dt!r}: accepted is a time above 0, in the unit of the time constants")
     if reset not in RESET_KINDS:
         raise InputError(f"{origin}: reset = {reset!r}: accepted are {', '.join(RESET_KINDS)}")
-    if synapse not in get_args(SynapseTiming):
-        raise InputError(f"{origin}: synapse = {synapse!r}: accepted are {', '.join(get_args(SynapseTiming))}")
-    graph = _from_object(source, origin, "") if graph_given else _read(Path(source))
+    for what, value, accepted in (("synapse", synapse, SynapseTiming), ("integration", integration, Integration)):
+        if value not in get_args(accepted):
+            raise InputError(f"{origin}: {what} = {value!r}: accepted are {', '.join(get_args(accepted))}")
+    graph = from_object(source, origin, "") if graph_given else read(Path(source))
     if name is None:
         name = "network" if graph_given else Path(source).stem
-    return _Folder(_flatten(graph, origin), origin, float(dt), reset, synapse).fold(name)
+    return _Folder(flatten(graph, origin), origin, float(dt), reset, synapse, integration).fold(name)
 
 
 class _Folder:
-    """Follows the signals of a flat graph and builds the layers."""
+    """Walks the nodes of a flat graph and builds the layers."""
 
-    def __init__(self, graph: _Graph, origin: str, dt: float, reset: ResetKind, synapse: SynapseTiming):
-        self.origin, self.dt = origin, dt
+    def __init__(
+        self,
+        graph: Graph,
+        origin: str,
+        dt: float,
+        reset: ResetKind,
+        synapse: SynapseTiming,
+        integration: Integration,
+    ):
+        self.origin, self.dt, self.synapse, self.integration = origin, dt, synapse, integration
         self.reset: ResetKind = reset
-        self.synapse = synapse
-        self.nodes: dict[str, _Node] = graph.nodes  # type: ignore[assignment]
-        self.before: dict[str, list[str]] = {key: [] for key in self.nodes}
-        self.following: dict[str, list[str]] = {key: [] for key in self.nodes}
+        self.nodes: dict[str, Node] = graph.nodes  # type: ignore[assignment]
+        self.before: dict[str, list[str]] = {key: [] for key in graph.nodes}
+        self.following: dict[str, list[str]] = {key: [] for key in graph.nodes}
         for a, b in graph.edges:
             self.following[a].append(b)
             self.before[b].append(a)
-        self.layers: list[FloatLayer] = []
-        self.populations: dict[str, str] = {}  # name of the layer of each neuron node
         self.signals: dict[str, _Signal] = {}
-        self.path: list[str] = []  # nodes whose signals are being worked out
-        self.pending: list[str] = []  # neuron nodes whose layers are still to be built
+        self.after: dict[str, list[str]] = {}  # nodes that a linear neuron's potentials go through
 
     def fail(self, node: str, text: str) -> NoReturn:
         raise InputError(f"{self.origin}: node {node!r}: {text}")
 
     def fold(self, name: str) -> FloatNetwork:
-        """The network."""
-        ends = {}
-        for kind in ("Input", "Output"):
-            found = [key for key, node in self.nodes.items() if node.kind == kind]
-            if len(found) != 1:
-                what = f"{len(found)} {kind} nodes ({', '.join(sorted(found))})" if found else f"no {kind} node"
-                raise InputError(f"{self.origin}: {what}; accepted is exactly one")
-            ends[kind] = found[0]
-        self._connected(ends["Input"], ends["Output"])
+        """The network of the graph."""
+        source, output = self.ends()
         for key, node in self.nodes.items():
             self.check(key, node)
-        self.shapes = self._shapes(ends["Input"])
-        self.signals[ends["Input"]] = self._input(ends["Input"])
-        output = self.signal(ends["Output"])
-        while self.pending:  # what only loops lead to
-            self.build(self.pending[0])
-        self.finish(ends["Output"], output)
-        return FloatNetwork(name=name, layers=self._ordered(output), dt=self.dt)
+        order = self.order(source)
+        shapes = self.shapes(order)
+        # What neurons send is known before what they receive: that is what lets loops through them be.
+        for key, node in self.nodes.items():
+            if node.kind in ANALOG:
+                self.signals[key] = _Signal(shape=shapes[key], analog=key)
+            elif node.kind in SOURCES:
+                start = INPUT if key == source else key
+                self.signals[key] = _Signal(shape=shapes[key], terms=(_Term(source=start, shape=shapes[key]),))
+        for key in order:
+            node = self.nodes[key]
+            if key not in self.signals and key != output:
+                given = self.join(key, self.before[key])
+                self.signals[key] = getattr(self, "fold_" + node.kind.lower())(key, node, given)
+        populations, aliases = self.populate()
+        last = self.finish(output, populations, aliases)
+        return FloatNetwork(name=name, layers=self.layers(populations, aliases, last), dt=self.dt)
 
-    def _connected(self, start: str, end: str) -> None:
-        """Refuse nodes that the input does not reach, or that do not reach the output."""
-        for first, steps, text in (
-            (start, self.following, "is not connected to the input"),
-            (end, self.before, "does not lead to the output"),
+    # --- the graph ---------------------------------------------------------------------------------------------------
+
+    def ends(self) -> tuple[str, str]:
+        """The Input and the Output node; every other node lies on a path between them."""
+        found = {kind: [key for key, node in self.nodes.items() if node.kind == kind] for kind in ("Input", "Output")}
+        for kind, keys in found.items():
+            if len(keys) != 1:
+                what = f"{len(keys)} {kind} nodes ({', '.join(sorted(keys))})" if keys else f"no {kind} node"
+                raise InputError(f"{self.origin}: {what}; accepted is exactly one")
+        source, output = found["Input"][0], found["Output"][0]
+        for reached, lack in (
+            (_reach(source, self.following), "no path from the input reaches it"),
+            (_reach(output, self.before), "no path to the output leaves it"),
         ):
-            reached, open_ = {first}, [first]
-            while open_:
-                new = [key for key in steps[open_.pop()] if key not in reached]
-                reached.update(new)
-                open_ += new
             lost = sorted(set(self.nodes) - reached)
             if lost:
-                raise InputError(f"{self.origin}: node {lost[0]!r} {text}; accepted are graphs from Input to Output")
+                self.fail(lost[0], f"{lack}; accepted are nodes on a path from Input to Output")
+        if self.before[source]:
+            self.fail(source, f"receives from {self.before[source][0]!r}; accepted is an Input without edges into it")
+        if self.following[output]:
+            self.fail(output, f"sends to {self.following[output][0]!r}; accepted is an Output without edges out of it")
+        return source, output
 
-    def check(self, key: str, node: _Node):
+    def order(self, source: str) -> list[str]:
+        """All nodes, each after the nodes before it; what neurons send does not count.
+
+        Loops without neurons are refused here: nothing in them takes time.
+        """
+        sends = {
+            key: [] if self.nodes[key].kind in SOURCES and key != source else others
+            for key, others in self.following.items()
+        }
+        cycle = _cycle(sends)
+        if cycle:
+            raise InputError(
+                f"{self.origin}: a loop without a delay: {' -> '.join(cycle)}; accepted are loops through neurons, "
+                "which take one step or that of a Delay in them"
+            )
+        missing = {key: sum(key in others for others in sends.values()) for key in self.nodes}
+        ready, order = [key for key in self.nodes if not missing[key]], []
+        while ready:
+            key = ready.pop(0)
+            order.append(key)
+            for other in sends[key]:
+                missing[other] -= 1
+                if not missing[other]:
+                    ready.append(other)
+        return order
+
+    def shapes(self, order: list[str]) -> dict[str, tuple[int, ...]]:
+        """The shape of what each node sends, from its own fields and what is sent to it."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        changed = True
+        while changed:
+            changed = False
+            for key in order:
+                if key in shapes:
+                    continue
+                given = next((shapes[other] for other in self.before[key] if other in shapes), None)
+                shape = self.shape_of(key, self.nodes[key], given)
+                if shape is not None:
+                    shapes[key] = shape
+                    changed = True
+        for key in order:
+            if key not in shapes:
+                self.fail(key, "its shape is not known; accepted is an Input node with a shape")
+        return shapes
+
+    def shape_of(self, key: str, node: Node, given: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        """The shape that a node sends for one that it is given (None: not known yet)."""
+        if node.kind == "Input":
+            stored = _stored_shape(node)
+            if stored and min(stored) < 1:
+                self.fail(key, f"shape {list(stored)}; accepted are axes of at least 1")
+            return stored or self.wanted(key, set())
+        if node.kind in ("Linear", "Affine"):
+            return node.values["weight"].shape[:1]
+        if node.kind in ("Conv1d", "Conv2d"):
+            given = given or self.wanted_by(node)
+            return None if given is None else self.convolution(key, node, given)[0]
+        if given is None:
+            return None
+        if node.kind == "Flatten":
+            return (math.prod(given),)
+        if node.kind.endswith("Pool2d"):
+            high, wide = self.pool(key, node, given)
+            return (given[0], given[1] // high, given[2] // wide)
+        return given
+
+    def wanted(self, key: str, seen: set[str]) -> tuple[int, ...] | None:
+        """The shape that the nodes after `key` want, where the file does not say what the input is."""
+        for other in self.following[key]:
+            if other not in seen:
+                seen.add(other)
+                shape = self.wanted_by(self.nodes[other]) or self.wanted(other, seen)
+                if shape is not None:
+                    return shape
+        return None
+
+    @staticmethod
+    def wanted_by(node: Node) -> tuple[int, ...] | None:
+        """The input shape that a node's own fields tell, or None."""
+        values = node.values
+        if node.kind in ("Linear", "Affine"):
+            return values["weight"].shape[1:]
+        if node.kind in ("Conv1d", "Conv2d"):
+            if values.get("input_shape") is None:
+                return None
+            channels = values["weight"].shape[1] * int(values.get("groups", np.ones(1)).flat[0])
+            return (channels, *(int(n) for n in np.ravel(values["input_shape"])))
+        if node.kind == "Flatten":
+            stored = values.get("input_type")
+            return None if stored is None else tuple(int(n) for n in np.ravel(stored)) or None
+        arrays = [values[what] for what in FIELDS[node.kind]]
+        return max((array.shape for array in arrays), key=math.prod, default=()) or (1,) if arrays else None
+
+    # --- values ------------------------------------------------------------------------------------------------------
+
+    def check(self, key: str, node: Node):
         """Refuse missing fields and numbers that are not finite, before anything is computed."""
         for what in FIELDS[node.kind]:
             if node.values.get(what) is None:
                 self.fail(key, f"{node.kind} without {what}; accepted are all of {', '.join(FIELDS[node.kind])}")
-        for what in (*FIELDS[node.kind], *OPTIONAL.get(node.kind, ())):
+        for what in (*FIELDS[node.kind], *OPTIONAL):
             value = node.values.get(what)
-            if value is None:
+            if value is None or (what == "padding" and isinstance(value, (str, bytes))):
                 continue
             try:
                 array = np.asarray(value, np.float64)
@@ -307,254 +410,137 @@ class _Folder:
             bad = ~np.isfinite(array)
             if bad.any():
                 index = "".join(f"[{i}]" for i in np.argwhere(bad)[0]) if array.ndim else ""
-                hint = "; IF has no leak" if what.startswith("tau") else ""
+                hint = "; IF has no leak" if what == "tau" else ""
                 self.fail(key, f"{what}{index} is {array[bad].flat[0]}; accepted are finite numbers{hint}")
             if array.size == 0:
                 self.fail(key, f"{what} of shape {list(array.shape)} is empty; accepted is at least one value")
             node.values[what] = array
+        axes = {"Linear": 2, "Affine": 2, "Conv1d": 3, "Conv2d": 4}.get(node.kind)
+        if axes is not None and np.ndim(node.values["weight"]) != axes:
+            accepted = (
+                "[neurons, inputs]"
+                if axes == 2
+                else "[channels, channels of a group, " + ("length]" if axes == 3 else "height, width]")
+            )
+            self.fail(key, f"weight of shape {list(np.shape(node.values['weight']))}; accepted is {accepted}")
 
-    # ---- shapes ----
-
-    def _shapes(self, start: str) -> dict[str, tuple[int, ...]]:
-        """Shape of what leaves each node, from node to node: a loop knows it from its entrance."""
-        stored = _stored_shape(self.nodes[start])
-        if stored and min(stored) < 1:
-            self.fail(start, f"shape {list(stored)}; accepted are axes of at least 1")
-        shapes = {start: stored or self._guessed_input(start)}
-        grown = True
-        while grown:
-            grown = False
-            for key, node in self.nodes.items():
-                given = next((shapes[other] for other in self.before[key] if other in shapes), None)
-                if key not in shapes and given is not None:
-                    shapes[key] = self._shape_after(key, node, given)
-                    grown = True
-        return shapes
-
-    def _guessed_input(self, start: str) -> tuple[int, ...]:
-        """Shape of an input whose node does not say it, from the first node behind it that does."""
-        key = start
-        while self.following.get(key):
-            key = self.following[key][0]
-            node = self.nodes[key]
-            if node.kind in ("Linear", "Affine") and node.values["weight"].ndim == 2:
-                return (node.values["weight"].shape[1],)
-            if node.kind in ("Conv1d", "Conv2d") and node.values.get("input_shape") is not None:
-                inner = node.values["weight"].shape[1] * _integer(node.values.get("groups"), 1)
-                return (inner, *(int(n) for n in np.ravel(node.values["input_shape"])))
-            if node.kind == "Flatten":
-                stored = _flatten_shape(node)
-                if stored:
-                    return stored
-                continue
-            sizes = [np.shape(node.values[what]) for what in FIELDS[node.kind]]
-            if sizes:
-                return max(sizes, key=math.prod) or (1,)
-        self.fail(start, "no shape, and no node behind it says one; accepted is an Input with a shape")
-
-    def _shape_after(self, key: str, node: _Node, given: tuple[int, ...]) -> tuple[int, ...]:
-        if node.kind in ("Linear", "Affine"):
-            return (node.values["weight"].shape[0],)
-        if node.kind == "Flatten":
-            return (math.prod(given),)
-        if node.kind in ("Conv1d", "Conv2d", "SumPool2d", "AvgPool2d"):
-            shape = self._window(key, node, given)[1]
-            return (shape[0], shape[2]) if node.kind == "Conv1d" else shape
-        return given
-
-    def _map(self, key: str, node: _Node, shape: tuple[int, ...]) -> tuple[int, int, int]:
-        """The input of a convolution or a pool as (C, H, W)."""
-        axes = 2 if node.kind == "Conv1d" else 3
-        if len(shape) != axes:
-            wanted = "[channels, length]" if axes == 2 else "[channels, height, width]"
-            self.fail(key, f"its input has shape {list(shape)}; accepted is {wanted}")
-        return (shape[0], 1, shape[1]) if axes == 2 else (shape[0], shape[1], shape[2])
-
-    def _window(self, key: str, node: _Node, given: tuple[int, ...]) -> tuple[dict[str, Any], tuple[int, int, int]]:
-        """Checked window of a convolution {weights, stride, padding, groups} or pool {pool}; its output (C, H, W)."""
-        source, values = self._map(key, node, given), node.values
-        if node.kind.endswith("Pool2d"):
-            size, stride = self._pair(key, node, "kernel_size", 1), self._pair(key, node, "stride", 1)
-            padding = self._pair(key, node, "padding", 0)
-            if size != stride or padding != (0, 0):
-                self.fail(
-                    key,
-                    f"kernel_size {list(size)}, stride {list(stride)}, padding {list(padding)}; accepted are windows "
-                    "that do not overlap: stride = kernel_size, padding = 0",
-                )
-            if size[0] > source[1] or size[1] > source[2]:
-                self.fail(key, f"a window of {list(size)} over a map of {list(source[1:])}; accepted: at most the map")
-            return {"pool": size}, (source[0], source[1] // size[0], source[2] // size[1])
-        weights = values["weight"]
-        if weights.ndim != (3 if node.kind == "Conv1d" else 4):
-            self.fail(key, f"weight of shape {list(weights.shape)}; accepted: [channels, source channels, kernel ...]")
-        kernel = weights.shape[2:]
-        if any(step != 1 for step in self._pair(key, node, "dilation", 1)):
-            self.fail(key, f"dilation {_plain(values['dilation'])}; accepted is 1")
-        stride = self._pair(key, node, "stride", 1)
-        padding = values.get("padding", 0)
-        if isinstance(padding, (str, bytes)) or getattr(padding, "dtype", np.dtype(float)).kind in "SUO":
-            word = _text(padding if isinstance(padding, (str, bytes)) else np.asarray(padding).item())
-            if word == "same" and all(k % 2 for k in kernel) and all(step == 1 for step in stride):
-                pads = tuple(k // 2 for k in kernel)
-            elif word == "valid":
-                pads = (0,) * len(kernel)
-            else:
-                self.fail(
-                    key,
-                    f"padding {word!r} with kernel {list(kernel)} and stride {list(stride)}; accepted are numbers, "
-                    "'valid', and 'same' for odd kernels at stride 1",
-                )
-        else:
-            pads = self._pair(key, node, "padding", 0)
-        groups = _integer(values.get("groups"), 1)
-        if node.kind == "Conv1d":
-            weights, stride, pads = weights[:, :, None, :], (1, stride[-1]), (0, pads[-1])
-        try:
-            window = {"weights": weights, "stride": tuple(stride), "padding": tuple(pads), "groups": groups}
-            shape = FloatConnection(source_shape=source, **window).shape
-        except InputError as error:
-            self.fail(key, str(error))
-        return window, (shape[0], shape[1], shape[2])
-
-    def _pair(self, key: str, node: _Node, what: str, default: int) -> tuple[int, ...]:
-        """A field of one or two numbers, as many as the window has axes."""
+    def integers(self, key: str, node: Node, what: str, count: int, default: tuple[int, ...]) -> tuple[int, ...]:
+        """A field of one or `count` integers."""
         value = node.values.get(what)
-        axes = 1 if node.kind == "Conv1d" else 2
-        numbers = [default] if value is None else list(np.ravel(value))
-        if len(numbers) not in (1, axes) or not all(float(n) == int(n) and n >= (what != "padding") for n in numbers):
-            self.fail(key, f"{what} {_plain(value)}; accepted are {axes} whole numbers")
-        return tuple(int(n) for n in (numbers * axes if len(numbers) == 1 else numbers))
+        if value is None:
+            return default
+        flat = np.ravel(value)
+        if flat.size not in (1, count) or (flat != np.rint(flat)).any() or flat.min() < 0:
+            self.fail(key, f"{what} = {np.ravel(value).tolist()}; accepted are {count} integers of at least 0")
+        return tuple(int(n) for n in np.broadcast_to(flat, (count,)))
 
-    # ---- signals ----
-
-    def _input(self, key: str) -> _Signal:
-        """The network's input: a map where a convolution or pool looks at it, else flat."""
-        shape, looking, open_ = self.shapes[key], False, list(self.following[key])
-        while open_:
-            node = self.nodes[other := open_.pop()]
-            looking |= node.kind in WINDOWS
-            if node.kind in ("Scale", "Delay", "Pass") or (node.kind in NEURONS and len(shape) == 3):
-                open_ += [] if node.kind in NEURONS else self.following[other]
-        return _Signal(shape, [_Term(INPUT, _population(shape) if looking else (math.prod(shape),))])
-
-    def signal(self, key: str) -> _Signal:
-        """What leaves a node. A neuron node sends its spikes whether or not its layer has been built."""
-        if key in self.signals:
-            return self.signals[key]
-        if key in self.path:
-            loop = [*self.path[self.path.index(key) :], key]
-            raise InputError(
-                f"{self.origin}: the loop {' -> '.join(reversed(loop))} takes no time: no neurons are in it; "
-                "accepted are loops through IF, LIF or CubaLIF"
-            )
-        node = self.nodes[key]
-        if node.kind in SPIKING:
-            self.pending.append(key)
-            self.populations[key] = key
-            shape = self.shapes[key]
-            self.signals[key] = _Signal(shape, [_Term(key, self._placed(key))])
-            self.build(key)
-            return self.signals[key]
-        self.path.append(key)
-        arriving = self.joined(key)
-        self.path.pop()
-        fold = {
-            "Affine": self.fold_linear, "Linear": self.fold_linear, "Conv1d": self.fold_convolution,
-            "Conv2d": self.fold_convolution, "SumPool2d": self.fold_pool, "AvgPool2d": self.fold_pool,
-            "Scale": self.fold_scale, "Flatten": self.fold_flatten, "Delay": self.fold_delay,
-            "Threshold": self.fold_threshold, "LI": self.neuron, "I": self.neuron, "CubaLI": self.neuron,
-        }.get(node.kind)  # fmt: skip
-        self.signals[key] = fold(key, node, arriving) if fold else arriving
-        return self.signals[key]
-
-    def build(self, key: str) -> None:
-        """Build the layer of a spiking neuron node."""
-        if key not in self.pending:
-            return
-        self.pending.remove(key)
-        kept, self.path = self.path, []  # a loop through neurons is none of signals
-        self.neuron(key, self.nodes[key], self.joined(key))
-        self.path = kept
-
-    def _placed(self, key: str) -> tuple[int, ...]:
-        """Shape of the population of a neuron node: a map where a map arrives that no Linear has flattened."""
-        shape = self.shapes[key]
-        return _population(shape) if len(shape) in (2, 3) and self._has_map(key) else (math.prod(shape),)
-
-    def _has_map(self, key: str, seen: frozenset[str] = frozenset()) -> bool:
-        """Whether what arrives at a node comes from a convolution, a pool, or a population that is a map."""
-        for other in self.before[key]:
-            kind = self.nodes[other].kind
-            if kind in WINDOWS:
-                return True
-            if kind == "Input" and len(self.signals[other].terms[0].source_shape) == 3:
-                return True
-            if kind in ("Scale", "Delay", "Pass", "Threshold", *NEURONS) and other not in seen:
-                if self._has_map(other, seen | {other}):
-                    return True
-        return False
-
-    def joined(self, key: str) -> _Signal:
-        """The sum of all that arrives at a node."""
-        parts = [self.signal(other) for other in self.before[key]]
-        first = parts[0]
-        if len(parts) == 1:
-            return first
-        for other, part in zip(self.before[key], parts, strict=True):
-            if part.readout is not None:
-                self.fail(key, f"receives the potentials of {other!r}; accepted at a join are spikes")
-            if part.shape != first.shape:
-                self.fail(
-                    key,
-                    f"receives {list(first.shape)} from {self.before[key][0]!r} and {list(part.shape)} from {other!r}; "
-                    "accepted is one shape",
-                )
-        biases = [part.bias for part in parts if part.bias is not None]
-        return _Signal(
-            first.shape,
-            [term for part in parts for term in part.terms],
-            sum(biases) if biases else None,  # type: ignore[arg-type]
-            tuple(dict.fromkeys(node for part in parts for node in part.nodes)),
-            next((part.name for part in parts if part.name is not None), None),
-        )
-
-    def finish(self, key: str, signal: _Signal):
-        """Check what arrives at the Output node."""
-        if not self.layers or (signal.readout is None and signal.plain and signal.terms[0].source == INPUT):
-            self.fail(key, "no neurons before the output; accepted is at least one of IF, LIF, LI, I, Threshold")
-        if signal.readout is None and not signal.plain:
-            self.fail(
-                key,
-                f"the output is that of {[*signal.nodes, '?'][-2]!r}, which has no neurons after it; "
-                "accepted at the end is one of IF, LIF, LI, I, Threshold",
-            )
-        stored = _stored_shape(self.nodes[key])
-        if stored and int(np.prod(stored)) != signal.size:
-            self.fail(key, f"shape {list(stored)} for {signal.size} outputs; accepted is [{signal.size}]")
-
-    def spikes_only(self, key: str, node: _Node, signal: _Signal):
-        """Refuse a linear node behind a read-out."""
-        if signal.readout is not None:
-            self.fail(
-                key,
-                f"{node.kind} after {self.layers[signal.readout].nodes[-1]!r}, which sends potentials, not spikes; "
-                "accepted between layers is IF, LIF or Threshold (LI and I only as the last layer)",
-            )
-
-    def per_neuron(self, key: str, node: _Node, what: str, size: int) -> np.ndarray:
+    def per_neuron(self, key: str, node: Node, what: str, size: int) -> np.ndarray:
         """A field as one value per neuron, float64 [size]; a single value serves all."""
         value = np.ravel(node.values[what])
         if value.size not in (1, size):
             self.fail(key, f"{what} of shape {list(node.values[what].shape)} for {size} inputs; accepted is [{size}]")
         return np.broadcast_to(value, (size,))
 
-    def fold_linear(self, key: str, node: _Node, signal: _Signal) -> _Signal:
-        """Linear and Affine: multiply into each term."""
-        self.spikes_only(key, node, signal)
+    def convolution(
+        self, key: str, node: Node, given: tuple[int, ...]
+    ) -> tuple[tuple[int, ...], np.ndarray, dict[str, Any]]:
+        """Shape sent, kernels [channels, channels of a group, height, width], and stride, padding and groups."""
+        axes = 2 if node.kind == "Conv2d" else 1
         weight = node.values["weight"]
-        if weight.ndim != 2:
-            self.fail(key, f"weight of shape {list(weight.shape)}; accepted is [neurons, inputs]")
+        while len(given) > axes + 1 and given[0] == 1:  # an exporter kept the axis of the batch
+            given = given[1:]
+        if len(given) != axes + 1:
+            names = "[channels, height, width]" if axes == 2 else "[channels, length]"
+            self.fail(key, f"its input has shape {list(given)}; accepted is {names}")
+        stride = self.integers(key, node, "stride", axes, (1,) * axes)
+        dilation = self.integers(key, node, "dilation", axes, (1,) * axes)
+        if any(n != 1 for n in dilation):
+            self.fail(key, f"dilation {list(dilation)}; accepted is 1")
+        (groups,) = self.integers(key, node, "groups", 1, (1,))
+        padding = node.values.get("padding")
+        if isinstance(padding, (str, bytes)):
+            mode = text(padding)
+            if mode not in ("same", "valid"):
+                self.fail(key, f"padding {mode!r}; accepted are numbers, same, valid")
+            if mode == "same" and any(n != 1 for n in stride):
+                self.fail(key, f"padding 'same' with stride {list(stride)}; accepted is a stride of 1, or numbers")
+            padding = (0,) * axes
+            if mode == "same":
+                # (kernel - 1) // 2 zeros before and kernel // 2 behind: a row of zero weights makes both alike
+                even = [(0, 0), (0, 0), *((1 - n % 2, 0) for n in weight.shape[2:])]
+                weight = np.pad(weight, even)
+                padding = tuple(n // 2 for n in weight.shape[2:])
+        else:
+            padding = self.integers(key, node, "padding", axes, (0,) * axes)
+        if axes == 1:
+            weight, stride, padding = weight[:, :, None], (1, *stride), (0, *padding)
+        options = {"stride": stride, "padding": padding, "groups": groups}
+        try:
+            geometry = Geometry(weights=weight.shape, source_shape=_as_map(given), **options)
+        except InputError as error:
+            self.fail(key, str(error))
+        shape = geometry.shape if axes == 2 else (geometry.shape[0], geometry.shape[2])
+        return shape, weight, options
+
+    def pool(self, key: str, node: Node, given: tuple[int, ...]) -> tuple[int, int]:
+        """The window of a pool node over maps of shape `given`."""
+        kernel = self.integers(key, node, "kernel_size", 2, (1, 1))
+        stride = self.integers(key, node, "stride", 2, kernel)
+        padding = self.integers(key, node, "padding", 2, (0, 0))
+        if min(kernel) < 1 or stride != kernel or any(padding):
+            self.fail(
+                key,
+                f"kernel_size {list(kernel)}, stride {list(stride)}, padding {list(padding)}; accepted are windows "
+                "that do not overlap: stride = kernel_size, padding = 0",
+            )
+        if len(given) != 3:
+            self.fail(key, f"its input has shape {list(given)}; accepted is [channels, height, width]")
+        if kernel[0] > given[1] or kernel[1] > given[2]:
+            self.fail(key, f"kernel_size {list(kernel)} over a map of {list(given)}; accepted is at most the map")
+        return kernel  # type: ignore[return-value]
+
+    # --- linear nodes ------------------------------------------------------------------------------------------------
+
+    def join(self, key: str, keys: Iterable[str]) -> _Signal:
+        """The sum of what several nodes send."""
+        keys = list(keys)
+        first, *others = [self.signals[other] for other in keys]
+        if not others:
+            return first
+        everything = [first, *others]
+        for signal in everything:
+            if signal.analog is not None:
+                self.fail(
+                    key,
+                    f"adds the potentials of {signal.analog!r} to something else; accepted are sums of spikes and "
+                    "their weighted sums",
+                )
+            if signal.size != first.size:
+                sizes = " and ".join(f"{list(self.signals[k].shape)} from {k!r}" for k in keys)
+                self.fail(key, f"receives {sizes}; accepted is one shape")
+        biases = [signal.bias for signal in everything if signal.bias is not None]
+        return _Signal(
+            shape=first.shape,
+            terms=tuple(term for signal in everything for term in signal.terms),
+            bias=sum(biases[1:], biases[0]) if biases else None,
+            nodes=tuple(dict.fromkeys(name for signal in everything for name in signal.nodes)),
+            name=next((signal.name for signal in everything if signal.name is not None), None),
+        )
+
+    def spikes_only(self, key: str, signal: _Signal):
+        """Refuse a linear node behind a read-out."""
+        if signal.analog is not None:
+            last = (signal.analog, *self.after.get(signal.analog, ()))[-1]
+            self.fail(
+                key,
+                f"{self.nodes[key].kind} after {last!r}, which sends potentials, not spikes; accepted between layers "
+                "is IF, LIF, CubaLIF or Threshold (LI, I and CubaLI only as the last layer)",
+            )
+
+    def fold_linear(self, key: str, node: Node, signal: _Signal) -> _Signal:
+        """Linear and Affine: multiply into the pending terms."""
+        self.spikes_only(key, signal)
+        weight = node.values["weight"]
         outputs, inputs = weight.shape
         if sum(n != 1 for n in signal.shape) > 1:
             self.fail(key, f"its input has shape {list(signal.shape)}; accepted is one axis: put a Flatten before it")
@@ -564,517 +550,514 @@ class _Folder:
             )
         bias = None if signal.bias is None else weight @ signal.bias
         if node.kind == "Affine":
-            own = np.ravel(node.values["bias"])
-            if own.size != outputs:
-                self.fail(key, f"bias of shape {list(node.values['bias'].shape)}; accepted is [{outputs}]")
-            bias = own if bias is None else bias + own
+            bias = self.plus_bias(key, node, bias, np.ones(1, np.int64), outputs)
         terms = []
         for term in signal.terms:
             if term.weights is None:
                 terms.append(replace(term, weights=weight if term.gain is None else weight * term.gain, gain=None))
-            elif term.weights.ndim == 2:
+            elif term.is_convolution:
+                matrix = term.geometry().matrix(term.weights)
+                dense = np.asarray((matrix.T @ weight.T).T)
+                terms.append(_Term(source=term.source, shape=term.shape, delay=term.delay, weights=dense))
+            else:
                 terms.append(replace(term, weights=weight @ term.weights))
-            else:  # two linear maps in a row: the first one written out, its pool included
-                terms.append(_Term(term.source, term.source_shape, term.delay, weights=_product(weight, term)))
-        return _Signal((outputs,), terms, bias, (*signal.nodes, key), key)
+        return self.moved(signal, key, (outputs,), terms, bias, key)
 
-    def fold_convolution(self, key: str, node: _Node, signal: _Signal) -> _Signal:
-        """Conv1d and Conv2d: a kernel over each term, which must be spikes."""
-        self.spikes_only(key, node, signal)
-        window, shape = self._window(key, node, signal.shape)
-        kernel, terms = window["weights"], []
-        channels = shape[0]
+    fold_affine = fold_linear
+
+    def plus_bias(self, key: str, node: Node, bias: np.ndarray | None, ones: np.ndarray, channels: int):
+        """`bias` [channels * len(ones)] plus the node's own, one per channel; None where both are nothing."""
+        own = node.values.get("bias")
+        if own is None:
+            return bias
+        if own.size != channels:
+            self.fail(key, f"bias of shape {list(own.shape)}; accepted is [{channels}]")
+        full = np.repeat(np.ravel(own), len(ones))
+        return full if bias is None else bias + full
+
+    @staticmethod
+    def moved(signal: _Signal, key: str, shape, terms, bias, name=None) -> _Signal:
+        """What leaves node `key`."""
+        return _Signal(
+            shape=tuple(shape), terms=tuple(terms), bias=bias, nodes=(*signal.nodes, key), name=name or signal.name
+        )
+
+    def fold_conv2d(self, key: str, node: Node, signal: _Signal) -> _Signal:
+        """Conv1d and Conv2d."""
+        self.spikes_only(key, signal)
+        shape, kernels, options = self.convolution(key, node, signal.shape)
+        groups = options["groups"]
+        terms = []
         for term in signal.terms:
             if term.weights is not None:
-                self.fail(
-                    key, f"{node.kind} after {signal.nodes[-1]!r} without neurons between them; accepted are spikes"
-                )
-            weights = kernel
+                last = signal.nodes[-1]
+                self.fail(key, f"{node.kind} after {last!r} without neurons between them; accepted is one of IF, LIF "
+                               "or CubaLIF between convolutions")  # fmt: skip
+            weights = kernels
             if term.gain is not None:
-                scale = self.per_channel(key, "a gain before a convolution", term.gain, term.pooled_shape)
-                inner, per_group = kernel.shape[1], channels // window["groups"]
-                first = np.arange(channels) // per_group * inner
-                weights = kernel * scale[first[:, None] + np.arange(inner)][:, :, None, None]
-            terms.append(replace(term, **{**window, "weights": weights}, gain=None))
-        positions = shape[1] * shape[2]
-        bias = None
-        if signal.bias is not None:
-            plain = FloatConnection(source_shape=self._map(key, node, signal.shape), **window)
-            bias = plain.matrix @ signal.bias
-        if node.values.get("bias") is not None:
-            own = np.ravel(node.values["bias"])
-            if own.size != channels:
-                self.fail(key, f"bias of shape {list(node.values['bias'].shape)}; accepted is [{channels}]")
-            own = np.repeat(own, positions)
-            bias = own if bias is None else bias + own
-        if bias is not None and not bias.any():
-            bias = None
-        outside = (channels, shape[2]) if node.kind == "Conv1d" else shape
-        return _Signal(outside, terms, bias, (*signal.nodes, key), key)
+                gain = self.by_channel(key, term.gain, signal.shape[-len(_as_map(shape)) :][0], "the scale before it")
+                inner = kernels.shape[1]
+                weights = kernels * np.repeat(gain.reshape(groups, inner), len(kernels) // groups, 0)[:, :, None, None]
+            terms.append(replace(term, gain=None, weights=weights, **options))
+        bias = signal.bias
+        if bias is not None:
+            geometry = Geometry(weights=kernels.shape, source_shape=_as_map(signal.shape), **options)
+            bias = geometry.matrix(kernels) @ bias
+        bias = self.plus_bias(key, node, bias, np.ones(math.prod(shape[1:])), len(kernels))
+        return self.moved(signal, key, shape, terms, bias, key)
 
-    def fold_pool(self, key: str, node: _Node, signal: _Signal) -> _Signal:
-        """SumPool2d and AvgPool2d: spikes are summed by the connection; the share of a mean is a gain."""
-        self.spikes_only(key, node, signal)
-        window, shape = self._window(key, node, signal.shape)
-        high, wide = window["pool"]
-        share = 1.0 if node.kind == "SumPool2d" else 1.0 / (high * wide)
+    fold_conv1d = fold_conv2d
+
+    def by_channel(self, key: str, factor: np.ndarray, channels: int, what: str) -> np.ndarray:
+        """`factor` [elements] as one number per channel."""
+        table = factor.reshape(channels, -1)
+        if (table != table[:, :1]).any():
+            self.fail(key, f"{what} differs within a channel; accepted is one value for each of {channels} channels")
+        return table[:, 0]
+
+    def fold_sumpool2d(self, key: str, node: Node, signal: _Signal) -> _Signal:
+        """SumPool2d and AvgPool2d."""
+        self.spikes_only(key, signal)
+        high, wide = self.pool(key, node, signal.shape)
+        channels, height, width = signal.shape
+        rows, columns = height // high, width // wide
+        shape, share = (channels, rows, columns), 1.0 / (high * wide) if node.kind == "AvgPool2d" else 1.0
         terms = []
         for term in signal.terms:
             if term.weights is None:
-                scale = np.ones(shape[0])
-                if term.gain is not None:
-                    scale = self.per_channel(key, "a gain before a pool", term.gain, term.pooled_shape)
-                pool = (term.pool[0] * high, term.pool[1] * wide)
-                pooled = replace(term, pool=pool, gain=None)
-                gain = np.repeat(scale * share, math.prod(pooled.pooled_shape[1:]))
-                terms.append(replace(pooled, gain=None if (gain == 1).all() else gain))
-            elif term.weights.ndim == 4:
-                terms.append(_pooled_kernel(term, (high, wide), share))
-            else:
-                self.fail(key, f"{node.kind} after {signal.nodes[-1]!r}; accepted is a pool of spikes or a convolution")
-        bias = None
-        if signal.bias is not None:
-            channels, rows, columns = self._map(key, node, signal.shape)
-            maps = signal.bias.reshape(channels, rows, columns)[:, : shape[1] * high, : shape[2] * wide]
-            bias = maps.reshape(channels, shape[1], high, shape[2], wide).sum(axis=(2, 4)).ravel() * share
-        return _Signal(shape, terms, bias, (*signal.nodes, key), signal.name)
-
-    def per_channel(self, key: str, what: str, values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        """One value for each channel of a map, where all positions of a channel have the same."""
-        channels = values.reshape(shape[0], -1)
-        if not (channels == channels[:, :1]).all():
-            self.fail(key, f"{what} that differs from position to position; accepted is one for each channel")
-        return channels[:, 0]
-
-    def fold_scale(self, key: str, node: _Node, signal: _Signal) -> _Signal:
-        """Scale: a factor for each element, or for each channel."""
-        given = node.values["scale"]
-        if given.size == signal.shape[0] and len(signal.shape) == 3:
-            factor = np.repeat(np.ravel(given), math.prod(signal.shape[1:]))
-        else:
-            factor = self.per_neuron(key, node, "scale", signal.size)
-        bias = None if signal.bias is None else signal.bias * factor
-        nodes = (*signal.nodes, key)
-        if signal.readout is not None:  # a linear neuron: scaling its potential scales all that enters it
-            last = self.layers[signal.readout]
-            connections = self.scaled(key, last.connections, factor)
-            if connections is None:
-                self.fail(key, "a factor that differs from position to position; accepted is one for each channel")
-            self.layers[signal.readout] = replace(
-                last, connections=connections, bias=last.bias * factor, nodes=(*last.nodes, key)
-            )
-            return signal
-        terms = []
-        for term in signal.terms:
-            if term.weights is None:
-                terms.append(replace(term, gain=term.gains * factor))
-            elif term.weights.ndim == 2:
-                terms.append(replace(term, weights=term.weights * factor[:, None]))
-            else:
-                scale = self.per_channel(key, "a factor after a convolution", factor, signal.shape)
-                terms.append(replace(term, weights=term.weights * scale[:, None, None, None]))
-        return _Signal(signal.shape, terms, bias, nodes, signal.name)
-
-    def fold_flatten(self, key: str, node: _Node, signal: _Signal) -> _Signal:
-        """Flatten: only the shape changes."""
-        stored = _flatten_shape(node)
-        if stored and math.prod(stored) != signal.size:
-            self.fail(key, f"input_type {list(stored)} after {signal.size} values; accepted is the shape of its input")
-        return replace(signal, shape=(signal.size,), nodes=signal.nodes if signal.plain else (*signal.nodes, key))
-
-    def fold_delay(self, key: str, node: _Node, signal: _Signal) -> _Signal:
-        """Delay: whole steps, the same for all elements."""
-        self.spikes_only(key, node, signal)
-        times = np.ravel(node.values["delay"])
-        steps = times / self.dt
-        if np.ptp(times) > UNIFORM * max(self.dt, times.max()):
-            self.fail(key, f"delay from {times.min():g} to {times.max():g}; accepted is one for all elements")
-        whole = round(float(steps[0]))
-        if whole < 0 or abs(steps[0] - whole) > 1e-3:
-            self.fail(key, f"delay {times[0]:g}, {steps[0]:g} steps of dt = {self.dt:g}; accepted are whole steps")
-        if signal.bias is not None:
-            self.fail(key, "a bias before it; accepted is a delay of spikes or of weights without a bias")
-        terms = [replace(term, delay=term.delay + whole) for term in signal.terms]
-        return replace(signal, terms=terms, nodes=(*signal.nodes, key))
-
-    def fold_threshold(self, key: str, node: _Node, signal: _Signal) -> _Signal:
-        """Threshold: on potentials, on a linear signal, or on spikes."""
-        theta = self.per_neuron(key, node, "threshold", signal.size)
-        if signal.readout is not None:
-            last = self.layers[signal.readout]
-            self.layers[signal.readout] = self.layer(
-                key, list(last.connections), last.bias, np.ones(signal.size), last.decay, theta, "none", last.nodes,
-                last.name, last.current_decay,
-            )  # fmt: skip
-            return _Signal(signal.shape, [_Term(last.name, last.shape)])
-        if signal.plain:
-            if not ((theta >= 0) & (theta < 1)).all():
-                bad = theta[~((theta >= 0) & (theta < 1))][0]
-                self.fail(key, f"threshold {bad} on spikes, which are 0 or 1; accepted is 0 up to below 1")
-            return signal
-        bias = np.zeros(signal.size) if signal.bias is None else signal.bias
-        connections = self.connections(key, signal)
-        name = self.unique(signal.name or key)
-        self.layers.append(
-            self.layer(key, connections, bias, np.ones(signal.size), 0.0, theta, "none", signal.nodes, name)
-        )
-        return _Signal(signal.shape, [_Term(name, self.layers[-1].shape)])
-
-    # ---- layers ----
-
-    def connections(self, key: str, signal: _Signal) -> list[FloatConnection]:
-        """Every term of a signal as a connection."""
-        found = []
-        for term in signal.terms:
-            if term.weights is None:
-                if len(signal.shape) == 1 or len(term.source_shape) == 1:
-                    term = replace(term, weights=np.diag(term.gains), gain=None)
-                else:  # a kernel of one tap for each channel
-                    scale = self.per_channel(key, "a gain between maps", term.gains, term.pooled_shape)
-                    term = replace(term, weights=scale[:, None, None, None], groups=len(scale), gain=None)
-            try:
-                found.append(term.connection())
-            except InputError as error:
-                self.fail(key, str(error))
-        return found
-
-    def neuron(self, key: str, node: _Node, signal: _Signal) -> _Signal:
-        """Turn what arrives and this neuron node into a layer."""
-        self.spikes_only(key, node, signal)
-        kind, size = node.kind, signal.size
-        values = {what: self.per_channel_or_neuron(key, node, what, signal) for what in FIELDS[kind]}
-        zero = np.zeros(size)
-        origin = zero
-        if node.values.get("v_reset") is not None:
-            origin = self.per_channel_or_neuron(key, node, "v_reset", signal)
-        bias = zero if signal.bias is None else signal.bias
-        decay: float | np.ndarray = 1.0
-        current_decay = None
-        if "tau" in values or "tau_mem" in values:
-            what = "tau" if "tau" in values else "tau_mem"
-            share = self.share(key, what, values[what])
-            decay, gain, drive = 1.0 - share, share * values["r"], share * (values["v_leak"] - origin)
-            if what == "tau_mem":
-                entering = self.share(key, "tau_syn", values["tau_syn"])
-                w_in = node.values.get("w_in")
-                factor = np.ones(size) if w_in is None else self.per_channel_or_neuron(key, node, "w_in", signal)
-                current_decay, gain = 1.0 - entering, gain * entering * factor
-                if bias.any():
-                    self.fail(
-                        key,
-                        f"a bias of {bias[np.flatnonzero(bias)[0]]:g} into a synaptic current; accepted is Linear, or "
-                        "a bias of 0: move it into v_leak",
+                gain = None
+                if term.gain is not None or share != 1:
+                    each = (
+                        np.ones(channels)
+                        if term.gain is None
+                        else self.by_channel(key, term.gain, channels, "the scale before it")
                     )
-        else:
-            gain, drive = self.dt * values["r"], zero
-        theta = values["v_threshold"] - origin if "v_threshold" in values else None
-        connections = self.connections(key, signal)
-        name = self.unique(signal.name or key)
-        self.populations[key] = name
-        self.layers.append(
-            self.layer(
-                key, connections, bias * gain + drive, gain, decay, theta, self.reset, signal.nodes, name, current_decay
+                    gain = np.repeat(each * share, rows * columns)
+                terms.append(replace(term, pool=(term.pool[0] * high, term.pool[1] * wide), gain=gain))
+                continue
+            # windows of a convolution's outputs are a convolution with a wider kernel
+            _, _, tall, broad = term.weights.shape
+            down, right = term.stride
+            wider = np.zeros((*term.weights.shape[:2], tall + down * (high - 1), broad + right * (wide - 1)))
+            for j in range(high):
+                for i in range(wide):
+                    wider[:, :, j * down : j * down + tall, i * right : i * right + broad] += term.weights
+            terms.append(replace(term, weights=wider * share, stride=(down * high, right * wide)))
+        bias = signal.bias
+        if bias is not None:
+            kept = bias.reshape(signal.shape)[:, : rows * high, : columns * wide]
+            bias = (kept.reshape(channels, rows, high, columns, wide).sum(axis=(2, 4)) * share).reshape(-1)
+        return self.moved(signal, key, shape, terms, bias)
+
+    fold_avgpool2d = fold_sumpool2d
+
+    def fold_scale(self, key: str, node: Node, signal: _Signal) -> _Signal:
+        """Scale: a factor for each element."""
+        factor = self.per_neuron(key, node, "scale", signal.size)
+        if signal.analog is not None:  # a linear neuron: scaling its potential scales all that enters it
+            self.after.setdefault(signal.analog, []).append(key)
+            return signal
+        terms = []
+        for term in signal.terms:
+            if term.weights is None:
+                terms.append(replace(term, gain=factor if term.gain is None else term.gain * factor))
+            elif term.is_convolution:
+                each = self.by_channel(key, factor, len(term.weights), "scale")
+                terms.append(replace(term, weights=term.weights * each[:, None, None, None]))
+            else:
+                terms.append(replace(term, weights=term.weights * factor[:, None]))
+        bias = None if signal.bias is None else signal.bias * factor
+        return self.moved(signal, key, signal.shape, terms, bias)
+
+    def fold_flatten(self, key: str, node: Node, signal: _Signal) -> _Signal:
+        """Flatten: only the shape changes."""
+        stored = node.values.get("input_type")
+        if stored is not None and np.size(stored) and np.asarray(stored).dtype.kind in "iuf":
+            size = int(np.prod(np.ravel(stored)))
+            if signal.size != size:
+                shape = [int(n) for n in np.ravel(stored)]
+                self.fail(key, f"input_type {shape} after {signal.size} values; accepted is the shape of its input")
+        shape = signal.shape if node.values.get("passes") else (signal.size,)
+        nodes = signal.nodes if signal.plain or signal.analog is not None else (*signal.nodes, key)
+        return replace(signal, shape=shape, nodes=nodes)
+
+    def fold_delay(self, key: str, node: Node, signal: _Signal) -> _Signal:
+        """Delay: a whole number of steps, one for all."""
+        self.spikes_only(key, signal)
+        delay = np.ravel(node.values["delay"])
+        if delay.size not in (1, signal.size):
+            self.fail(key, f"delay of shape {list(node.values['delay'].shape)} for {signal.size} inputs; accepted is "
+                           f"[{signal.size}]")  # fmt: skip
+        steps = np.rint(delay / self.dt)
+        off = np.abs(delay / self.dt - steps)
+        if delay.min() < 0 or off.max() > WHOLE:
+            bad = delay[np.argmax(np.where(delay < 0, np.inf, off))]
+            self.fail(
+                key, f"delay {bad:g} is {bad / self.dt:.6g} steps of dt = {self.dt:g}; accepted is a whole number"
             )
+        if steps.min() != steps.max():
+            self.fail(
+                key, f"delays from {int(steps.min())} to {int(steps.max())} steps; accepted is one for all elements"
+            )
+        if signal.bias is not None and signal.bias.any() and steps[0]:
+            self.fail(key, "a delayed bias; accepted is a Delay before the node that has the bias")
+        terms = [replace(term, delay=term.delay + int(steps[0])) for term in signal.terms]
+        return self.moved(signal, key, signal.shape, terms, signal.bias)
+
+    # --- neurons -----------------------------------------------------------------------------------------------------
+
+    def populate(self) -> tuple[dict[str, _Population], dict[str, _Term]]:
+        """Neurons by the node that sends their spikes, and thresholds that change nothing, with what they pass on."""
+        populations: dict[str, _Population] = {}
+        aliases: dict[str, _Term] = {}
+        thresholds: dict[str, str] = {}  # behind a linear neuron
+        for key, node in self.nodes.items():
+            if node.kind not in NEURONS and node.kind != "Threshold":
+                continue
+            # what comes back from the neurons themselves stands last: the layer is named after what leads to it
+            keys = sorted(self.before[key], key=lambda k: any(t.source == key for t in self.signals[k].terms))
+            signal = self.join(key, keys)
+            if node.kind in NEURONS:
+                self.spikes_only(key, signal)
+                populations[key] = self.neuron(key, node, signal)
+                continue
+            theta = self.per_neuron(key, node, "threshold", signal.size)
+            if signal.analog is not None:
+                thresholds[signal.analog] = key
+            elif signal.bias is None and len(signal.terms) == 1 and replace(signal.terms[0], delay=0).plain:
+                if not ((theta >= 0) & (theta < 1)).all():
+                    bad = theta[~((theta >= 0) & (theta < 1))][0]
+                    self.fail(key, f"threshold {bad} on spikes, which are 0 or 1; accepted is 0 up to below 1")
+                aliases[key] = signal.terms[0]
+            else:
+                one, zero = np.ones(signal.size), np.zeros(signal.size)
+                populations[key] = _Population(
+                    key=key, enters=signal, gain=one, drive=zero, decay=zero, theta=theta, reset="none", nodes=(key,)
+                )
+        for analog in [key for key, node in self.nodes.items() if node.kind in ANALOG]:
+            population = populations.pop(analog)
+            for key in self.after.get(analog, ()):
+                factor = self.per_neuron(key, self.nodes[key], "scale", population.enters.size)
+                population.gain, population.drive = population.gain * factor, population.drive * factor
+                population.nodes = (*population.nodes, key)
+            if analog in thresholds:
+                key = thresholds[analog]
+                population.key, population.nodes = key, (*population.nodes, key)
+                population.theta = self.per_neuron(key, self.nodes[key], "threshold", population.enters.size)
+            users = [key for key in self.users_of(analog) if key != analog]
+            if len(users) > 1:
+                self.fail(analog, f"sends potentials to {', '.join(map(repr, users))}; accepted is one of them")
+            populations[population.key] = population
+        return populations, aliases
+
+    def users_of(self, analog: str) -> list[str]:
+        """The nodes where the potentials of a linear neuron split up, or nothing."""
+        key = analog
+        while len(self.following[key]) == 1:
+            key = self.following[key][0]
+            if self.signals.get(key, _Signal(shape=())).analog != analog:
+                return []
+        return self.following[key]
+
+    def neuron(self, key: str, node: Node, signal: _Signal) -> _Population:
+        """The population of a neuron node and what enters it."""
+        kind, size = node.kind, signal.size
+        values = {what: self.per_neuron(key, node, what, size) for what in FIELDS[kind]}
+        zero = np.zeros(size)
+        origin = self.per_neuron(key, node, "v_reset", size) if node.values.get("v_reset") is not None else zero
+        current_decay = None
+        if kind in ("IF", "I"):
+            decay, gain, drive = np.ones(size), self.dt * values["r"], zero
+        else:
+            share = self.share(key, "tau_mem" if kind.startswith("Cuba") else "tau", values)
+            decay, gain, drive = 1.0 - share, share * values["r"], share * (values["v_leak"] - origin)
+        if kind.startswith("Cuba"):
+            share = self.share(key, "tau_syn", values)
+            w_in = self.per_neuron(key, node, "w_in", size) if node.values.get("w_in") is not None else np.ones(size)
+            current_decay = 1.0 - share
+            gain = gain * w_in * (1.0 if self.synapse == "jump" else share)
+            if signal.bias is not None and signal.bias.any():
+                self.fail(
+                    key,
+                    f"a bias of {signal.bias[np.flatnonzero(signal.bias)[0]]:g} into a synaptic current; accepted is "
+                    "Linear, or a bias of 0: move it into v_leak",
+                )
+        theta = None if kind in ANALOG else values["v_threshold"] - origin
+        return _Population(
+            key=key,
+            enters=signal,
+            gain=gain,
+            drive=drive,
+            decay=decay,
+            theta=theta,
+            reset="none" if theta is None else self.reset,
+            current_decay=current_decay,
+            nodes=(key,),
         )
-        return _Signal(signal.shape, [_Term(name, self.layers[-1].shape)], readout=len(self.layers) - 1)
 
-    def per_channel_or_neuron(self, key: str, node: _Node, what: str, signal: _Signal) -> np.ndarray:
-        """A field as one value per neuron; in a map also one for each channel, as [C], [C, 1] or [C, 1, 1]."""
-        value = node.values[what]
-        if len(signal.shape) > 1 and value.size == signal.shape[0] and value.size not in (1, signal.size):
-            return np.repeat(np.ravel(value), math.prod(signal.shape[1:]))
-        return self.per_neuron(key, node, what, signal.size)
-
-    def share(self, key: str, what: str, tau: np.ndarray) -> np.ndarray:
-        """dt / tau of each neuron; equal where the time constants hardly differ."""
+    def share(self, key: str, what: str, values: Mapping[str, np.ndarray]) -> np.ndarray:
+        """dt / tau, at most 1; equal for all where the taus differ by no more than rounding."""
+        tau = values[what]
         if not (tau > 0).all():
             self.fail(key, f"{what} = {tau[~(tau > 0)][0]}; accepted is a time above 0")
+        if self.integration == "exponential":
+            share = -np.expm1(-self.dt / tau)
+            return share if np.ptp(share) > UNIFORM else np.full(len(share), share[0])
         if self.dt > tau.min() * (1 + UNIFORM):
+            state = "synaptic current" if what == "tau_syn" else "potential"
             self.fail(
                 key,
                 f"{what} = {tau.min():g} is shorter than dt = {self.dt:g}, so a step would turn the sign of the "
-                f"potential; accepted is a dt of at most {tau.min():g}",
+                f"{state}; accepted is a dt of at most {tau.min():g}",
             )
         share = np.minimum(self.dt / tau, 1.0)
-        return np.full_like(share, share[0]) if np.ptp(share) <= UNIFORM else share
+        return share if np.ptp(share) > UNIFORM else np.full(len(share), share[0])
 
-    def layer(
-        self,
-        key: str,
-        connections: list[FloatConnection],
-        bias: np.ndarray,
-        gain: np.ndarray,
-        decay: float | np.ndarray,
-        theta: np.ndarray | None,
-        reset: ResetKind,
-        nodes: tuple[str, ...],
-        name: str,
-        current_decay: float | np.ndarray | None = None,
-    ) -> FloatLayer:
-        """A layer whose weights are multiplied by `gain` [neurons] (`bias` is already).
+    def finish(self, key: str, populations: Mapping[str, _Population], aliases: Mapping[str, _Term]) -> str:
+        """Check what arrives at the Output node; the population that sends it."""
+        if not populations:
+            self.fail(key, f"no neurons before the output; accepted is at least one of {', '.join(NEURONS)}, Threshold")
+        if len(self.before[key]) > 1:
+            names = ", ".join(map(repr, self.before[key]))
+            self.fail(key, f"the outputs of {names} add up; accepted is one node before the output")
+        signal = self.signals[self.before[key][0]]
+        if signal.analog is None and not signal.plain:
+            self.fail(
+                key,
+                f"the output is that of {signal.nodes[-1]!r}, which has no neurons after it; "
+                f"accepted at the end is one of {', '.join(NEURONS)}, Threshold",
+            )
+        stored = _stored_shape(self.nodes[key])
+        if stored and math.prod(stored) != signal.size:
+            self.fail(key, f"shape {list(stored)} for {signal.size} outputs; accepted is [{signal.size}]")
+        if signal.analog is not None:
+            return signal.analog
+        term = _resolve(signal.terms[0], aliases)
+        if term.source == INPUT or term.delay:
+            self.fail(key, "its spikes are those of the input, or delayed; accepted is what neurons send at once")
+        return term.source
 
-        Thresholds that differ are made equal by scaling each neuron, where its weights are its own. Neurons that share
-        a kernel keep what differs: their potentials are counted in units of the gain.
-        """
+    # --- layers ------------------------------------------------------------------------------------------------------
+
+    def layers(
+        self, populations: dict[str, _Population], aliases: Mapping[str, _Term], last: str
+    ) -> tuple[FloatLayer, ...]:
+        """The layers in the order of computation, the output last."""
+        for population in populations.values():
+            terms = tuple(_resolve(term, aliases) for term in population.enters.terms)
+            population.enters = replace(population.enters, terms=terms)
+        feeds: dict[str, list[str]] = {key: [] for key in (INPUT, *populations)}
+        for key, population in populations.items():
+            for term in population.enters.terms:
+                if term.source != last:  # nothing is computed after the output
+                    feeds[term.source].append(key)
+        order = [key for key in _depth_first([INPUT, *populations], feeds) if key not in (INPUT, last)] + [last]
+        place = {key: index for index, key in enumerate(order)}
+        names: dict[str, str] = {INPUT: INPUT}
+        for key in order:
+            names[key] = _unique(populations[key].enters.name or populations[key].nodes[0], names.values())
+        drafts = []
+        for key in order:
+            population = populations[key]
+            terms = tuple(
+                replace(term, delay=max(1, term.delay))
+                if term.source != INPUT and place[term.source] >= place[key]
+                else term
+                for term in population.enters.terms
+            )
+            if population.current_decay is not None and self.synapse == "next_step":
+                terms = tuple(replace(term, delay=term.delay + 1) for term in terms)
+            drafts.append(self.draft(population, terms))
+        # A population is a map where anything takes it for one; every connection from it then says so.
+        shapes: dict[str, tuple[int, ...]] = {key: draft.shape for key, draft in zip(order, drafts, strict=True)}
+        arriving = [(term, shape) for draft in drafts for term, shape in draft.connections]
+        sizes = [term.shape for term, _ in arriving if term.source == INPUT]
+        maps = [shape for term, shape in arriving if term.source == INPUT and len(shape) == 3]
+        shapes[INPUT] = maps[0] if maps else (math.prod(sizes[0]),)
+        layers = []
+        for index, (key, draft) in enumerate(zip(order, drafts, strict=True)):
+            before = order[index - 1] if index else INPUT
+            try:
+                connections = tuple(
+                    FloatConnection(
+                        weights=term.weights,  # type: ignore[arg-type]
+                        source=None if term.source == before else names[term.source],
+                        delay=term.delay,
+                        source_shape=shapes[term.source],
+                        pool=term.pool,
+                        stride=term.stride,
+                        padding=term.padding,
+                        groups=term.groups,
+                    )
+                    for term, _ in draft.connections
+                )
+                layers.append(FloatLayer(name=names[key], connections=connections, **draft.options))
+            except InputError as error:  # finite fields whose product is not
+                self.fail(key, f"folded with the nodes before it: {error}")
+        return tuple(layers)
+
+    def draft(self, population: _Population, terms: tuple[_Term, ...]) -> "_Draft":
+        """The weights, biases and thresholds of a layer."""
+        key, gain, theta = population.key, population.gain, population.theta
+        drive, bias = population.drive, population.enters.bias
+        bias = np.zeros(len(gain)) if bias is None else bias
         if theta is not None and not (theta > 0).all():
             neuron = int(np.argmin(theta))
             self.fail(
                 key,
                 f"the threshold of neuron {neuron} is {theta[neuron]:g} above its reset potential; accepted is above 0",
             )
-        try:
-            scaled = self.scaled(key, connections, gain)
-            if scaled is None:
-                if not (gain > 0).all():
-                    self.fail(key, f"r of {gain.min():g} where kernels are shared; accepted is above 0")
-                scaled, bias = connections, bias / gain
-                theta = None if theta is None else theta / gain
-            if theta is not None and theta.min() != theta.max():
-                equal = theta.max() / theta
-                evened = self.scaled(key, scaled, equal)
-                if evened is not None:
-                    scaled, bias, theta = evened, bias * equal, np.full_like(theta, theta.max())
-            return FloatLayer(
-                name=name,
-                connections=tuple(scaled),
-                bias=bias,
-                decay=decay,
-                threshold=theta,
-                reset="none" if theta is None else reset,
-                current_decay=current_decay,
-                nodes=(*nodes, key),
-            )
-        except InputError as error:  # finite fields whose product is not
-            if str(error).startswith(f"{self.origin}: "):
-                raise
-            self.fail(key, f"folded with the nodes before it: {error}")
-
-    def scaled(self, key: str, connections, factor: np.ndarray) -> list[FloatConnection] | None:
-        """Connections with the weights of each neuron multiplied; None where neurons of one kernel differ."""
-        result = []
-        for connection in connections:
-            weights = connection.weights
-            if connection.is_convolution:
-                channels = factor.reshape(len(weights), -1)
-                if not (channels == channels[:, :1]).all():
-                    return None
-                result.append(replace(connection, weights=weights * channels[:, :1, None, None]))
-            else:
-                result.append(replace(connection, weights=weights * factor[:, None]))
-        return result
-
-    def unique(self, name: str) -> str:
-        """`name` as an identifier that no other layer has, nor a part of a core that stands beside its layers."""
-        text = re.sub(r"\W", "_", name, flags=re.ASCII)
-        if not re.match("[A-Za-z]", text):
-            text = "layer_" + text.lstrip("_")
-        used, number, unique = {"decision", "load", INPUT} | {layer.name for layer in self.layers}, 2, text
-        while unique in used:
-            unique, number = f"{text}_{number}", number + 1
-        return unique
-
-    def _ordered(self, output: _Signal) -> tuple[FloatLayer, ...]:
-        """The layers in an order of computation, the output last; edges that close a loop get a delay of a step."""
-
-        def name_of(source: str | None) -> str:
-            assert source is not None  # every term has one
-            return self.populations.get(source, source)
-
-        layers = {
-            layer.name: replace(
-                layer, connections=tuple(replace(c, source=name_of(c.source)) for c in layer.connections)
-            )
-            for layer in self.layers
+        equal = np.ones(len(gain)) if theta is None else theta.max() / theta
+        if all(_takes(term, gain * equal) for term in terms):
+            bias = (bias * gain + drive) * equal
+            gain = gain * equal
+            theta = None if theta is None else np.full(len(gain), theta.max())
+        elif all(_takes(term, gain) for term in terms):
+            bias = bias * gain + drive
+        elif theta is not None and (gain > 0).all():  # v / gain: shared weights stay, thresholds take the factor
+            bias, theta, gain = bias + drive / gain, theta / gain, np.ones(len(gain))
+        else:
+            self.fail(
+                key,
+                "r, dt / tau or w_in differ within a channel of a convolution"
+                + (", and there is no threshold that could take the factor" if theta is None else " and are not all "
+                "above 0") + "; accepted is one value per channel",
+            )  # fmt: skip
+        connections = [(given, given.geometry().source_shape) for given in (_times(term, gain) for term in terms)]
+        shape = next((t.geometry().shape for t, _ in connections if t.is_convolution), (len(gain),))
+        options = {
+            "bias": bias,
+            "decay": population.decay,
+            "threshold": theta,
+            "reset": population.reset,
+            "current_decay": population.current_decay,
+            "nodes": (*population.enters.nodes, *population.nodes),
         }
-        last = self.layers[output.readout].name if output.readout is not None else name_of(output.terms[0].source)
-        closing = _closing_edges({name: [str(c.source) for c in layer.connections] for name, layer in layers.items()})
-        for name, layer in layers.items():
-            connections = [
-                replace(c, delay=max(1, c.delay)) if (c.source, name) in closing else c for c in layer.connections
-            ]
-            if layer.current_decay is not None and self.synapse == "next_step":
-                connections = [replace(c, delay=c.delay + 1) for c in connections]
-            layers[name] = replace(layer, connections=tuple(connections))
-        needs = {n: {c.source for c in layer.connections if c.delay == 0} - {INPUT} for n, layer in layers.items()}
-        order: list[str] = []
-        while len(order) < len(layers):
-            ready = [n for n in layers if n not in order and needs[n] <= set(order)]
-            ahead = [n for n in ready if n != last]
-            if not ahead and len(order) < len(layers) - 1:
-                raise InputError(
-                    f"{self.origin}: layer {last!r} is the output and feeds other layers in the same step; accepted is "
-                    "an output that feeds nothing, or only layers behind a delay"
-                )
-            order.append(ahead[0] if ahead else last)
-        return tuple(layers[n] for n in order)
+        return _Draft(connections=connections, shape=shape, options=options)
 
 
-def _closing_edges(sources: dict[str, list[str]]) -> set[tuple[str, str]]:
-    """Edges (source, layer) that lead back to a layer on the way to it. Iterative: graphs may be deep."""
-    following: dict[str, list[str]] = {}
-    for name, given in sources.items():
-        for source in given:
-            following.setdefault(source, []).append(name)
-    closing, done, path = set(), set(), [INPUT]
-    stack = [iter(following.get(INPUT, []))]
-    while stack:
-        successor = next(stack[-1], None)
-        if successor is None:
-            stack.pop()
-            done.add(path.pop())
-        elif successor in path:
-            closing.add((path[-1], successor))
-        elif successor not in done:
-            path.append(successor)
-            stack.append(iter(following.get(successor, [])))
-    return closing
+@dataclass(frozen=True, kw_only=True)
+class _Draft:
+    """A layer before the shapes of all populations are known: terms with weights and the shape they take."""
+
+    connections: list[tuple[_Term, tuple[int, ...]]]
+    shape: tuple[int, ...]
+    options: dict[str, Any]
 
 
-def _pooled_kernel(term: _Term, pool: tuple[int, int], share: float) -> _Term:
-    """A convolution whose targets are summed over windows: one with a larger kernel and stride."""
-    assert term.weights is not None
-    channels, inner, high, wide = term.weights.shape
-    size = ((pool[0] - 1) * term.stride[0] + high, (pool[1] - 1) * term.stride[1] + wide)
-    weights = np.zeros((channels, inner, *size))
-    for y in range(pool[0]):
-        for x in range(pool[1]):
-            top, left = y * term.stride[0], x * term.stride[1]
-            weights[:, :, top : top + high, left : left + wide] += term.weights
-    stride = (term.stride[0] * pool[0], term.stride[1] * pool[1])
-    return replace(term, weights=weights * share, stride=stride)
+def _takes(term: _Term, factor: np.ndarray) -> bool:
+    """Whether the weights of a term can take a factor per target."""
+    if term.weights is None:
+        channels = term.pooled[0] if len(term.pooled) == 3 else 0
+    else:
+        channels = len(term.weights) if term.is_convolution else 0
+    if not channels:
+        return True
+    if term.weights is None and term.gain is not None:
+        factor = factor * term.gain
+    table = factor.reshape(channels, -1)
+    return bool((table == table[:, :1]).all())
 
 
-def _product(weight: np.ndarray, term: _Term) -> np.ndarray:
-    """weight @ the matrix of a convolution, dense over its sources."""
-    return np.asarray((term.connection().matrix.T @ weight.T).T)
+def _times(term: _Term, factor: np.ndarray) -> _Term:
+    """A term with weights that hold its gain and a factor per target, which they take."""
+    weights = term.weights
+    if weights is None:
+        factor = factor if term.gain is None else factor * term.gain
+        if len(term.pooled) != 3:
+            return replace(term, gain=None, weights=np.diag(factor))
+        channels = term.pooled[0]  # each element to itself: a kernel of one weight per channel
+        kernels = factor.reshape(channels, -1)[:, :1, None, None]
+        return replace(term, gain=None, weights=kernels, groups=channels)
+    if term.is_convolution:
+        return replace(term, weights=weights * factor.reshape(len(weights), -1)[:, :1, None, None])
+    return replace(term, weights=weights * factor[:, None])
 
 
-def _population(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """A population of a shape as NIR has it: (C, H, W), a row (C, 1, L), or flat."""
-    if len(shape) == 3:
-        return shape
-    return (shape[0], 1, shape[1]) if len(shape) == 2 else (math.prod(shape),)
+def _resolve(term: _Term, aliases: Mapping[str, _Term]) -> _Term:
+    """A term whose source is no threshold that only passes spikes on."""
+    while term.source in aliases:
+        passed = aliases[term.source]
+        term = replace(term, source=passed.source, delay=term.delay + passed.delay)
+    return term
 
 
-def _stored_shape(node: _Node) -> tuple[int, ...]:
+def _as_map(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """(C, H, W) of a map or, with H = 1, of a sequence (C, L)."""
+    return (shape[0], 1, shape[1]) if len(shape) == 2 else shape
+
+
+def _stored_shape(node: Node) -> tuple[int, ...]:
     """The stored shape of an Input or Output node; () where the file does not say."""
     stored = node.values.get("shape")
     return () if stored is None else tuple(int(n) for n in np.ravel(stored))
 
 
-def _flatten_shape(node: _Node) -> tuple[int, ...]:
-    """The shape that a Flatten node says it gets; () where it does not."""
-    stored = node.values.get("input_type")
-    if stored is None or not np.size(stored) or np.asarray(stored).dtype.kind not in "iuf":
-        return ()
-    return tuple(int(n) for n in np.ravel(stored))
+def _unique(name: str, others: Iterable[str]) -> str:
+    """`name` as an identifier that no other layer has, nor a part of a core that stands beside its layers."""
+    text = re.sub(r"\W", "_", name, flags=re.ASCII)
+    if not re.match("[A-Za-z]", text):
+        text = "layer_" + text.lstrip("_")
+    used, number, unique = {"decision", "load", *others}, 2, text
+    while unique in used:
+        unique, number = f"{text}_{number}", number + 1
+    return unique
 
 
-def _integer(value: Any, default: int) -> int:
-    return default if value is None else int(np.ravel(value)[0])
+def _reach(start: str, edges: Mapping[str, list[str]]) -> set[str]:
+    """The nodes that `start` leads to, itself among them."""
+    seen, waiting = {start}, [start]
+    while waiting:
+        for other in edges[waiting.pop()]:
+            if other not in seen:
+                seen.add(other)
+                waiting.append(other)
+    return seen
 
 
-def _plain(value: Any) -> Any:
-    return value.tolist() if isinstance(value, np.ndarray) else list(value) if isinstance(value, tuple) else value
-
-
-def _flatten(graph: _Graph, origin: str, prefix: str = "") -> _Graph:
-    """The graph with each subgraph replaced by its nodes, named `subgraph.node`, and every node of a known kind."""
-    nodes: dict[str, _Node | _Graph] = {}
-    entry: dict[str, str] = {}
-    leave: dict[str, str] = {}
-    edges: list[tuple[str, str]] = []
-    for key, node in graph.nodes.items():
-        full = prefix + key
-        if isinstance(node, _Node):
-            if node.kind not in SUPPORTED:
-                raise InputError(
-                    f"{origin}: node {full!r}: {node.kind} is not supported; accepted are {', '.join(SUPPORTED)}"
-                )
-            nodes[full] = node
-            entry[key] = leave[key] = full
+def _depth_first(starts: Iterable[str], edges: Mapping[str, list[str]]) -> list[str]:
+    """All nodes, each before those it leads to but for the edges that close a loop. Iterative: graphs may be deep."""
+    done: list[str] = []
+    seen: set[str] = set()
+    for start in starts:
+        if start in seen:
             continue
-        inner = _flatten(node, origin, full + ".")
-        ends = []
-        for kind in ("Input", "Output"):
-            # Inputs and Outputs of deeper subgraphs are already gone: they became plain connections.
-            found = [name for name, item in inner.nodes.items() if isinstance(item, _Node) and item.kind == kind]
-            if len(found) != 1:
-                raise InputError(f"{origin}: subgraph {full!r} has {len(found)} {kind} nodes; accepted is exactly one")
-            ends += found
-        for name, item in inner.nodes.items():
-            # the ends of a subgraph change nothing
-            nodes[name] = _Node("Pass", {}) if name in ends else item
-        edges += inner.edges
-        entry[key], leave[key] = ends
-    for a, b in graph.edges:
-        for key in (a, b):
-            if key not in graph.nodes:
-                raise InputError(
-                    f"{origin}: edge {prefix + a!r} -> {prefix + b!r}: there is no node {prefix + key!r}; "
-                    "accepted are edges between nodes of the graph"
-                )
-        edges.append((leave[a], entry[b]))
-    return _Graph(nodes, list(dict.fromkeys(edges)))  # some exporters write an edge twice
+        seen.add(start)
+        stack = [(start, iter(edges[start]))]
+        while stack:
+            key, rest = stack[-1]
+            successor = next((other for other in rest if other not in seen), None)
+            if successor is None:
+                stack.pop()
+                done.append(key)
+            else:
+                seen.add(successor)
+                stack.append((successor, iter(edges[successor])))
+    return done[::-1]
 
 
-def _from_object(graph: Any, origin: str, prefix: str) -> _Graph:
-    """A nir.NIRGraph as a _Graph."""
-    nodes: dict[str, _Node | _Graph] = {}
-    for key, node in graph.nodes.items():
-        if hasattr(node, "nodes") and hasattr(node, "edges"):
-            nodes[key] = _from_object(node, origin, f"{prefix}{key}.")
+def _cycle(following: Mapping[str, list[str]]) -> list[str] | None:
+    """Names along one cycle, its first node repeated at the end, or None. Iterative: graphs may be deep."""
+    done: set[str] = set()
+    for start in following:
+        if start in done:
             continue
-        kind = type(node).__name__
-        values = dict(vars(node))
-        if kind in ("Input", "Output"):
-            side = kind.lower()
-            values = {"shape": (values.get(f"{side}_type") or {}).get(side)}
-        elif kind == "Flatten":
-            values["input_type"] = (values.get("input_type") or {}).get("input")
-        nodes[key] = _Node(kind, values)
-    return _Graph(nodes, [(str(a), str(b)) for a, b in graph.edges])
-
-
-def _read(path: Path) -> _Graph:
-    """The graph of a NIR file."""
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "no such file"
-        raise InputError(f"{path}: {what}; accepted is a NIR file (.nir)")
-    import h5py  # a dependency of nir; slow to import, and needed here only
-
-    try:
-        with h5py.File(path, "r") as file:
-            if "node" not in file:
-                raise InputError(f"{path}: an HDF5 file without a NIR graph; accepted is a file that nir.write wrote")
-            graph = _read_group(file["node"], str(path), "")
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeDecodeError) as error:
-        reason = str(error).split("\n")[0]
-        raise InputError(f"{path}: not a readable NIR file ({reason}); accepted is one that nir.write wrote") from error
-    if isinstance(graph, _Node):
-        raise InputError(f"{path}: a single {graph.kind} node; accepted is a NIRGraph")
-    return graph
-
-
-def _read_group(group: Any, origin: str, name: str) -> _Node | _Graph:
-    """One node of the file; `name` is empty for the graph itself."""
-    if not hasattr(group, "keys") or "type" not in group:
-        raise InputError(f"{origin}: node {name!r} has no type; accepted is a file that nir.write wrote")
-    kind = _text(group["type"][()])
-    if kind != "NIRGraph":
-        return _Node(kind, {key: item[()] for key, item in group.items() if not hasattr(item, "keys")})
-    prefix = name + "." if name else ""
-    if "nodes" not in group or "edges" not in group:
-        raise InputError(f"{origin}: graph {name!r} without nodes or edges; accepted is a file that nir.write wrote")
-    nodes = {str(key): _read_group(item, origin, prefix + str(key)) for key, item in group["nodes"].items()}
-    pairs = np.asarray(group["edges"][()])
-    if pairs.size and (pairs.ndim != 2 or pairs.shape[1] != 2):
-        raise InputError(f"{origin}: edges of shape {list(pairs.shape)}; accepted is [edges, 2]")
-    return _Graph(nodes, [(_text(a), _text(b)) for a, b in pairs.reshape(-1, 2)])
-
-
-def _text(value: Any) -> str:
-    return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+        path, position, stack = [start], {start: 0}, [(start, iter(following[start]))]
+        while stack:
+            key, rest = stack[-1]
+            successor = next(rest, None)
+            if successor is None:
+                stack.pop()
+                path.pop()
+                del position[key]
+                done.add(key)
+            elif successor in position:
+                return [*path[position[successor] :], successor]
+            elif successor not in done:
+                position[successor] = len(path)
+                path.append(successor)
+                stack.append((successor, iter(following[successor])))
+    return None
 
 
 def _is_number(value: Any) -> bool:
