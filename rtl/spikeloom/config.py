@@ -186,8 +186,11 @@ class DataConfig:
     """Labelled inputs for calibration, simulation and the report."""
 
     set: Annotated[
-        Literal["none", "digits", "mnist", "nmnist", "npz"],
-        _doc("data set: none | digits (bundled with scikit-learn) | mnist | nmnist | npz (arrays x and y)"),
+        Literal["none", "digits", "mnist", "nmnist", "npz", "sequence"],
+        _doc(
+            "data set: none | digits (bundled with scikit-learn) | mnist | nmnist | npz (arrays x and y) | "
+            "sequence (a task that needs memory)"
+        ),
     ] = "none"
     path: Annotated[str, _doc("folder of the mnist / nmnist files, or the .npz file; relative to this file")] = ""
     inputs: Annotated[int, _doc("how many test inputs simulate uses by default, at least 1", ge=1)] = 100

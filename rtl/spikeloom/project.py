@@ -26,6 +26,7 @@ __all__ = ["Inputs", "Project", "propose"]
 
 CALIBRATION_INPUTS = 1000
 ZOO = "zoo:"
+BUNDLED = ("digits", "sequence")  # data sets that need no folder
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -134,19 +135,18 @@ class Project:
         data = self.config.data
         if not self.has_data:
             raise InputError(
-                f"{self.origin}: data.set: 'none' was given; accepted for labelled inputs: digits, mnist, nmnist, npz"
+                f"{self.origin}: data.set: 'none' was given; accepted for labelled inputs: "
+                "digits, mnist, nmnist, npz, sequence"
             )
         return load_dataset(data.set, self.folder / data.path if data.path else None)
 
     def _select(self, *, train: bool, count: int | None) -> tuple:
         """Values (or recordings), labels and picture shape of the first `count` samples of one half of the data."""
-        from .network.datasets import NMnist
+        from .network.datasets import Dataset
 
         data = self._dataset
-        if isinstance(data, NMnist):
-            held_out = [n for n in range(len(data.labels)) if (n % 5 == 0) != train][:count]
-            recordings = [data[n] for n in held_out]
-            return recordings, np.asarray(data.labels)[held_out], (2, 34, 34)
+        if not isinstance(data, Dataset):
+            return *data.half(train=train, count=count), data.shape
         x, y = (data.train_x, data.train_y) if train else (data.test_x, data.test_y)
         if len(x) == 0:
             x, y = data.test_x, data.test_y
@@ -204,8 +204,13 @@ def propose(file: str, *, dt: float | None = None, reset: str | None = None) -> 
             quantise=QuantiseConfig(
                 weight_bits=table["weight_bits"], potential_bits=table["potential_bits"], leak=table["leak"]
             ),
-            input=InputConfig(coding=table["coding"], steps=table["steps"], max_rate=table["max_rate"]),
-            data=DataConfig(set="digits") if table["data"] == "digits" else DataConfig(),
+            input=InputConfig(
+                coding=table["coding"],
+                steps=table["steps"],
+                max_rate=table.get("max_rate", InputConfig.max_rate),
+                step_us=table.get("step_us", InputConfig.step_us),
+            ),
+            data=DataConfig(set=table["data"]) if table["data"] in BUNDLED else DataConfig(),
         )
     if dt is None or reset is None:
         raise InputError(

@@ -1,4 +1,5 @@
-"""Labelled inputs: scikit-learn's digits (bundled, no download), MNIST idx files and N-MNIST recordings from a folder.
+"""Labelled inputs: scikit-learn's digits (bundled, no download), MNIST idx files and N-MNIST recordings from a folder,
+and the sequences that `sequence` makes.
 
 MNIST and N-MNIST are under ShareAlike licences, so neither is part of this package: the user names a folder.
 """
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
+from .sequence import SequenceTask
 
 __all__ = [
     "DATASETS",
@@ -28,10 +30,11 @@ __all__ = [
     "read_nmnist",
 ]
 
-DATASETS = ("digits", "mnist", "nmnist", "npz")
+DATASETS = ("digits", "mnist", "nmnist", "npz", "sequence")
 DIGITS_TEST = 360
 IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 NMNIST_SIZE = 34  # pixels on a side
+HOLD_OUT = 5  # every fifth recording is kept for the test
 EVENT_BYTES = 5
 
 
@@ -198,8 +201,9 @@ def _check_arrays(
     return x.reshape(len(x), math.prod(x.shape[1:])).astype(np.float32), y.astype(np.int64), x.shape[1:]
 
 
-def load_dataset(name: str, path: Path | str | None = None, *, train: bool = True) -> "Dataset | NMnist":
-    """The data set called `name`: "digits"; "mnist" or "nmnist" from the folder `path`; "npz" from the file `path`.
+def load_dataset(name: str, path: Path | str | None = None, *, train: bool = True) -> "Dataset | NMnist | SequenceTask":
+    """The data set called `name`: "digits" or "sequence"; "mnist" or "nmnist" from the folder `path`; "npz" from the
+    file `path`.
 
     Without `train`, only the test half of MNIST is read.
 
@@ -210,6 +214,8 @@ def load_dataset(name: str, path: Path | str | None = None, *, train: bool = Tru
     """
     if name == "digits":
         return load_digits_split()
+    if name == "sequence":
+        return SequenceTask()
     if name not in DATASETS:
         raise InputError(f"data set {name!r}: accepted are {', '.join(DATASETS)}")
     if not path:
@@ -259,6 +265,13 @@ class NMnist:
     folder: Path
     ids: np.ndarray
     labels: np.ndarray
+
+    shape = (2, NMNIST_SIZE, NMNIST_SIZE)
+
+    def half(self, *, train: bool, count: int | None = None) -> tuple[list[Recording], np.ndarray]:
+        """The first `count` recordings of one half, and their classes: every fifth one, from the first, is a test."""
+        chosen = [number for number in range(len(self)) if (number % HOLD_OUT == 0) != train][:count]
+        return [self[number] for number in chosen], self.labels[chosen]
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -1,4 +1,4 @@
-"""Trains the networks of the zoo: fully connected LIF layers, trained as the integer networks that they will be.
+"""Trains the networks of the zoo, as the integer networks that they will be.
 
 The forward pass of training computes exactly what the reference simulator computes (integer weights, floored shift
 leak, one clamp a step, hard reset); gradients pass its roundings as if they were not there. So the accuracy of the
@@ -7,13 +7,14 @@ the threshold::
 
     w = w_int / theta_int                       tau = dt 2**k, r = tau / dt    decay 1 - 2**-k and gain 1 per step dt
     v_threshold = (theta_int - 1/4) / theta_int   v_leak = v_reset = 0
+    tau_syn = dt 2**j, w_in = tau_syn / dt      of a synaptic current
 
 NIR fires at v > v_threshold and an integer neuron at v >= theta_int. On integer potentials both are the same with the
 quarter of a step below, and so are all ways to make the threshold an integer again: to the nearest, up, or floor + 1.
 One weight of each layer is the largest that its width holds, so that the quantiser finds the same step again.
 
-The recipe of a network is a table entry here; what it reached is measured by the reference simulator and written to
-`zoo/zoo.toml` by the same run.
+The recipe of a network is a table entry of `recipes`; what it reached is measured by the reference simulator and
+written to `zoo/zoo.toml` by the same run.
 """
 
 import contextlib
@@ -21,26 +22,28 @@ import difflib
 import hashlib
 import importlib.metadata
 import io
-import itertools
 import json
 import time
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from ..errors import InputError, SpikeloomError
 from ..output import write_atomic
 from ..tools import require_tool
-from .coding import rate
-from .datasets import Dataset, load_digits_split, load_mnist
-from .integer import IntegerLayer, IntegerNetwork, Leak
+from .coding import CodingOptions, encode_spikes, rate
+from .connections import Connection
+from .datasets import Dataset, NMnist, load_digits_split, load_mnist, read_nmnist
+from .integer import IntegerLayer, IntegerNetwork
 from .nir_import import import_nir
 from .quantise import QuantiseOptions, quantise
+from .recipes import RECIPES, AnyRecipe, ConvRecipe, Recipe, SequenceRecipe
 from .reference import simulate
+from .sequence import SequenceTask
 
 __all__ = ["RECIPES", "Recipe", "TrainingResult", "nir_bytes", "noise", "train", "write_record"]
 
@@ -49,109 +52,6 @@ SCHEMA = 1
 MEASURE_BATCH = 500
 NOISE_STEPS = 100
 NOISE_SAMPLES = 20
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """How a network with one hidden layer is trained. Pairs hold the value of the hidden and of the output layer.
-
-    Parameters
-    ----------
-    data : str
-        digits or mnist.
-    hidden : int
-        Neurons of the hidden layer.
-    weight_bits, potential_bits : int
-        Widths, of both layers.
-    threshold : (int, int)
-        theta, powers of two: cheap comparators, and weights that are exact in any float.
-    leak_shift : (int, int)
-        k; a step leaves v - (v >> k).
-    steps, max_rate : int, float
-        Rate coding in training, and of the accuracy that is reported.
-    also : tuple of (steps, max_rate)
-        Other input codings to measure.
-    epochs, batch, learning_rate : int, int, float
-        Adam, one cycle.
-    distortion : float
-        Strength of random rotation, scaling, shear and shift of the training pictures; 0 is none, 1 is 10 degrees.
-    accumulator_bits : (int, int) or None
-        Widest accumulators that are wanted; weights that need more are penalised.
-    hidden_limit : float or None
-        Hidden spikes per step, summed over the layer and averaged over pictures, above which they are penalised.
-    noise_events : tuple of int
-        Numbers of random input events per step on which the hidden layer should stay quiet.
-    noise_limit : float
-        Hidden spikes per step on such noise above which they are penalised.
-    """
-
-    data: Literal["digits", "mnist"]
-    hidden: int
-    weight_bits: int
-    potential_bits: int
-    threshold: tuple[int, int]
-    leak_shift: tuple[int, int]
-    steps: int
-    max_rate: float
-    also: tuple[tuple[int, float], ...] = ()
-    epochs: int
-    batch: int
-    learning_rate: float
-    distortion: float = 1.0
-    accumulator_bits: tuple[int, int] | None = None
-    hidden_limit: float | None = None
-    noise_events: tuple[int, ...] = ()
-    noise_limit: float = 1.0
-
-
-RECIPES: dict[str, Recipe] = {
-    "digits": Recipe(
-        data="digits",
-        hidden=32,
-        weight_bits=6,
-        potential_bits=8,
-        threshold=(64, 64),
-        leak_shift=(2, 3),
-        steps=16,
-        max_rate=1.0,
-        epochs=120,
-        batch=32,
-        learning_rate=5e-3,
-    ),
-    "mnist4": Recipe(
-        data="mnist",
-        hidden=128,
-        weight_bits=4,
-        potential_bits=7,
-        threshold=(16, 16),
-        leak_shift=(3, 3),
-        steps=25,
-        max_rate=1.0,
-        also=((100, 1.0), (100, 0.25)),
-        epochs=8,
-        batch=128,
-        learning_rate=2e-3,
-        accumulator_bits=(8, 9),
-        hidden_limit=8.0,
-        noise_events=(8, 78, 157),
-    ),
-    "mnist8": Recipe(
-        data="mnist",
-        hidden=128,
-        weight_bits=8,
-        potential_bits=12,
-        threshold=(512, 512),
-        leak_shift=(3, 3),
-        steps=20,
-        max_rate=1.0,
-        also=((25, 1.0), (100, 1.0)),
-        epochs=8,
-        batch=128,
-        learning_rate=2e-3,
-        hidden_limit=12.0,
-    ),
-}
-"""The networks that `spikeloom train` knows."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -185,9 +85,9 @@ def train(
     Parameters
     ----------
     name : str
-        digits, mnist8 or mnist4.
+        digits, mnist8, mnist4, nmnist or sequence.
     data : path, optional
-        Folder of the MNIST idx files; not for digits, which come with scikit-learn.
+        Folder of the MNIST idx files or of the N-MNIST recordings; not for digits and sequence, which need none.
     out : path, optional
         The NIR file to write.
     seed : int
@@ -228,20 +128,27 @@ def train(
     from .training_torch import fit  # seconds to import, and only here are torch and snnTorch needed
 
     start = time.monotonic()
+
+    def trained(recipe: AnyRecipe, title: str, checkpoint: Path | None) -> IntegerNetwork:
+        with _bar(title, progress) as advance:
+            weights = fit(
+                recipe,
+                dataset,
+                seed=seed,
+                threads=threads,
+                checkpoint=checkpoint,
+                key=_key(recipe, dataset, seed),
+                advance=advance,
+            )
+        return _network(name, recipe, weights)
+
     checkpoint = None if out is None else Path(f"{out}.checkpoint")
-    with _bar(name, progress) as advance:
-        weights = fit(
-            recipe,
-            dataset,
-            seed=seed,
-            threads=threads,
-            checkpoint=checkpoint,
-            key=_key(recipe, dataset, seed),
-            advance=advance,
-        )
-    network = _network(name, recipe, weights)
+    network = trained(recipe, name, checkpoint)
     content = nir_bytes(network)
     table = _table(name, recipe, dataset, seed, network, content)
+    if isinstance(recipe, SequenceRecipe) and isinstance(dataset, SequenceTask):  # what is the feedback worth?
+        control = trained(replace(recipe, recurrent=False), f"{name} without feedback", None)
+        table["accuracy_without_feedback"] = _measure_events(control, recipe, dataset)["accuracy"]
     if out is not None:
         write_atomic(out, content)
     if record is not None:
@@ -251,23 +158,9 @@ def train(
     return TrainingResult(name=name, network=network, nir=content, table=table, seconds=time.monotonic() - start)
 
 
-def _network(name: str, recipe: Recipe, weights: list[np.ndarray]) -> IntegerNetwork:
-    """The network of the recipe with these integer weights, [neurons, fan_in] each."""
-    return IntegerNetwork(
-        name=name,
-        layers=tuple(
-            IntegerLayer.dense(
-                name=f"fc{index + 1}",
-                weights=array,
-                weight_bits=recipe.weight_bits,
-                potential_bits=recipe.potential_bits,
-                leak=Leak(kind="shift", shifts=(recipe.leak_shift[index],)),
-                reset="zero",
-                threshold=recipe.threshold[index],
-            )
-            for index, array in enumerate(weights)
-        ),
-    )
+def _network(name: str, recipe: AnyRecipe, weights: list[np.ndarray]) -> IntegerNetwork:
+    """The network of the recipe with these integer weights."""
+    return IntegerNetwork(name=name, layers=recipe.layers(weights))
 
 
 def nir_bytes(network: IntegerNetwork, dt: float = DT) -> bytes:
@@ -276,7 +169,8 @@ def nir_bytes(network: IntegerNetwork, dt: float = DT) -> bytes:
     Parameters
     ----------
     network : IntegerNetwork
-        Its layers have a leak by one shift, reset zero, no bias, and one weight that is the largest of its width.
+        A chain of layers, each of which may feed itself with a delay of one step; leaks by one shift, reset zero or
+        a read-out, no bias, and one weight that is the largest of its width.
     dt : float
         Length of a step in seconds.
 
@@ -289,34 +183,94 @@ def nir_bytes(network: IntegerNetwork, dt: float = DT) -> bytes:
     """
     import nir
 
-    nodes: dict[str, Any] = {"input": nir.Input({"input": np.array([network.inputs])})}
+    nodes: dict[str, Any] = {"input": nir.Input({"input": np.array(network.input_shape)})}
+    edges, shape, unit = [], network.input_shape, 1
+    before = "input"
     for index, layer in enumerate(network.layers, 1):
-        if layer.threshold is None or layer.leak.kind != "shift" or len(layer.leak.shifts) != 1:
-            raise InputError(f"layer {layer.name!r}: accepted here is a firing layer with a leak by one shift")
-        if layer.reset != "zero" or layer.bias.any():
-            raise InputError(f"layer {layer.name!r}: accepted here are reset 'zero' and no bias")
-        if np.abs(layer.weights).max() != (1 << (layer.weight_bits - 1)) - 1:
-            raise InputError(
-                f"layer {layer.name!r}: its largest weight is {np.abs(layer.weights).max()}; "
-                f"accepted here is {(1 << (layer.weight_bits - 1)) - 1}, the largest of {layer.weight_bits} bits"
-            )
-        ones, factor = np.ones(layer.neurons), float(1 << layer.leak.shifts[0])
-        nodes[layer.name] = nir.Linear(weight=(layer.weights / layer.threshold).astype(np.float32))
-        nodes[f"lif{index}"] = nir.LIF(
-            tau=dt * factor * ones,
-            r=factor * ones,
-            v_leak=0 * ones,
-            v_threshold=(layer.threshold - 0.25) / layer.threshold * ones,  # v_reset is 0 where it is not given
-        )
-    nodes["output"] = nir.Output({"output": np.array([network.outputs])})
-    keys = list(nodes)
-    graph = nir.NIRGraph(nodes=nodes, edges=list(itertools.pairwise(keys)), metadata={})
+        _check_writable(network, layer)
+        unit = unit if layer.threshold is None else layer.threshold  # a read-out has no threshold to be 1
+        forward, *feedback = layer.connections
+        neuron = f"{'li' if layer.threshold is None else 'cuba' if layer.current_bits else 'lif'}{index}"
+        if not forward.is_convolution and len(shape) > 1:
+            nodes["flatten"] = nir.Flatten({"input": np.array(shape)}, start_dim=0)
+            edges.append((before, "flatten"))
+            before = "flatten"
+        nodes[layer.name] = _synapses(forward, unit)
+        nodes[neuron] = _neurons(layer, unit, dt)
+        edges += [(before, layer.name), (layer.name, neuron)]
+        for connection in feedback:
+            nodes[f"{layer.name}_feedback"] = _synapses(connection, unit)
+            edges += [(neuron, f"{layer.name}_feedback"), (f"{layer.name}_feedback", neuron)]
+        before, shape = neuron, layer.shape
+    nodes["output"] = nir.Output({"output": np.array(network.layers[-1].shape)})
+    edges.append((before, "output"))
+    graph = nir.NIRGraph(nodes=nodes, edges=edges, metadata={})
     again, _ = quantise(import_nir(graph, dt=dt, reset="zero", name=network.name), _options(network))
     if again.content_hash() != network.content_hash():
         raise SpikeloomError(f"network {network.name!r}: its NIR file does not import to the same integer network")
     buffer = io.BytesIO()
     nir.write(buffer, graph)  # pyright: ignore[reportArgumentType] - h5py takes any binary file
     return buffer.getvalue()
+
+
+def _check_writable(network: IntegerNetwork, layer: IntegerLayer) -> None:
+    """Raise InputError unless the equations at the top hold for the layer."""
+
+    def fail(text: str):
+        raise InputError(f"layer {layer.name!r}: {text}")
+
+    leaks = [layer.leak] if layer.current_bits is None else [layer.leak, layer.current_leak]
+    if any(leak.kind != "shift" or len(leak.shifts) != 1 for leak in leaks):
+        fail("accepted here is a layer with leaks by one shift")
+    if isinstance(layer.threshold, np.ndarray) or layer.refractory or layer.adaptation is not None:
+        fail("accepted here is one threshold that stays, and no refractory period")
+    if layer.reset not in ("zero", "none") or (layer.reset == "none") != (layer.threshold is None) or layer.bias.any():
+        fail("accepted here are reset 'zero' and no bias")
+    if layer.threshold is None and layer is network.layers[0]:
+        fail("accepted here is a firing layer before a read-out")
+    largest = max(int(np.abs(connection.weights).max()) for connection in layer.connections)
+    if largest != (1 << (layer.weight_bits - 1)) - 1:
+        fail(
+            f"its largest weight is {largest}; "
+            f"accepted here is {(1 << (layer.weight_bits - 1)) - 1}, the largest of {layer.weight_bits} bits"
+        )
+    _, *feedback = zip(network.sources(layer), layer.connections, strict=True)
+    if any(source != layer.name or connection.delay != 1 for source, connection in feedback):
+        fail("accepted here is one connection from the layer before, and one from the layer itself with a delay of 1")
+
+
+def _synapses(connection: Connection, unit: int) -> Any:
+    """The NIR node of a connection, its weights in the unit of the threshold."""
+    import nir
+
+    weight = (connection.weights / unit).astype(np.float32)
+    if not connection.is_convolution:
+        return nir.Linear(weight=weight)
+    assert connection.source_shape is not None
+    return nir.Conv2d(
+        input_shape=tuple(connection.source_shape[1:]),
+        weight=weight,
+        stride=tuple(connection.stride),
+        padding=tuple(connection.padding),
+        dilation=(1, 1),
+        groups=connection.groups,
+        bias=np.zeros(len(weight), np.float32),
+    )
+
+
+def _neurons(layer: IntegerLayer, unit: int, dt: float) -> Any:
+    """The NIR node of the neurons of a layer."""
+    import nir
+
+    ones, factor = np.ones(layer.shape), float(1 << layer.leak.shifts[0])
+    common = {"r": factor * ones, "v_leak": 0 * ones}
+    if layer.threshold is None:
+        return nir.LI(tau=dt * factor * ones, **common)
+    common["v_threshold"] = (unit - 0.25) / unit * ones  # v_reset is 0 where it is not given
+    if layer.current_bits is None:
+        return nir.LIF(tau=dt * factor * ones, **common)
+    slow = float(1 << layer.current_leak.shifts[0])
+    return nir.CubaLIF(tau_mem=dt * factor * ones, tau_syn=dt * slow * ones, w_in=slow * ones, **common)
 
 
 def noise(inputs: int, events: int, *, samples: int, steps: int, seed: int = 0) -> np.ndarray:
@@ -379,7 +333,7 @@ def _toml(value: Any) -> str:
     return json.dumps(value)  # strings, numbers and booleans are spelt alike
 
 
-def _recipe(name: str) -> Recipe:
+def _recipe(name: str) -> AnyRecipe:
     """The recipe of a network, or InputError that suggests the nearest name."""
     if name not in RECIPES:
         close = difflib.get_close_matches(str(name), RECIPES, 1)
@@ -388,15 +342,17 @@ def _recipe(name: str) -> Recipe:
     return RECIPES[name]
 
 
-def _dataset(name: str, recipe: Recipe, data: Path | str | None) -> Dataset:
+def _dataset(name: str, recipe: AnyRecipe, data: Path | str | None) -> Dataset | NMnist | SequenceTask:
     """The data that the recipe asks for."""
-    if recipe.data == "digits":
+    if recipe.data in ("digits", "sequence"):
         if data is not None:
-            raise InputError(f"data {str(data)!r}: network {name!r} is trained on scikit-learn's digits; give none")
-        return load_digits_split()
+            what = "scikit-learn's digits" if recipe.data == "digits" else "sequences that are made for it"
+            raise InputError(f"data {str(data)!r}: network {name!r} is trained on {what}; give none")
+        return load_digits_split() if recipe.data == "digits" else SequenceTask()
     if data is None:
-        raise InputError(f"network {name!r} is trained on MNIST: give the folder of its idx files (--data FOLDER)")
-    return load_mnist(data)
+        what = "MNIST: give the folder of its idx files" if recipe.data == "mnist" else "N-MNIST: give its folder"
+        raise InputError(f"network {name!r} is trained on {what} (--data FOLDER)")
+    return load_mnist(data) if recipe.data == "mnist" else read_nmnist(data)
 
 
 def _options(network: IntegerNetwork) -> QuantiseOptions:
@@ -429,19 +385,75 @@ def _measure(network: IntegerNetwork, dataset: Dataset, steps: int, max_rate: fl
     }
 
 
-def _table(
-    name: str, recipe: Recipe, dataset: Dataset, seed: int, network: IntegerNetwork, content: bytes
+def _measure_events(
+    network: IntegerNetwork, recipe: ConvRecipe | SequenceRecipe, dataset: NMnist | SequenceTask
 ) -> dict[str, Any]:
-    """The network's table of the record: how to use it, how it was made, what it reached."""
-    layers = network.layers
-    main = _measure(network, dataset, recipe.steps, recipe.max_rate)
+    """Accuracy on the test half of recorded events, and mean spikes per step of each layer."""
+    recordings, labels = dataset.half(train=False)
+    coding = CodingOptions(coding="events", steps=recipe.steps, step_us=recipe.step_us)
+    right, events, fired = 0, 0, np.zeros(len(network.layers), np.int64)
+    for start in range(0, len(recordings), MEASURE_BATCH):
+        part = slice(start, start + MEASURE_BATCH)
+        spikes = encode_spikes(coding, recordings[part], network.inputs)
+        trace = simulate(network, spikes)
+        right += int((trace.decision() == labels[part]).sum())
+        events += int(spikes.sum(dtype=np.int64))
+        fired += [int(array.sum(dtype=np.int64)) for array in trace.spikes]
+    total = len(recordings) * recipe.steps
+    firing = [layer.threshold is not None for layer in network.layers]
+    return {
+        "steps": recipe.steps,
+        "step_us": recipe.step_us,
+        "accuracy": round(right / len(recordings), 6),
+        "test_samples": len(recordings),
+        "input_rate": round(events / total, 3),
+        "rates": {
+            layer.name: round(float(count) / total, 3)
+            for layer, count, fires in zip(network.layers, fired, firing, strict=True)
+            if fires
+        },
+    }
+
+
+def _use(
+    recipe: AnyRecipe, dataset: Dataset | NMnist | SequenceTask, seed: int, network: IntegerNetwork
+) -> dict[str, Any]:
+    """The part of the record that depends on the kind of data: coding, decision and measurements."""
+    if not isinstance(recipe, Recipe) or not isinstance(dataset, Dataset):
+        assert not isinstance(recipe, Recipe)
+        assert not isinstance(dataset, Dataset)
+        decision = "value" if network.layers[-1].threshold is None else "count"
+        return {"coding": "events", "decision": decision, **_measure_events(network, recipe, dataset)}
+    table = {
+        "coding": "rate",
+        "decision": "count",
+        **_measure(network, dataset, recipe.steps, recipe.max_rate),
+        "test_samples": len(dataset.test_x),
+    }
+    if recipe.also:
+        table["also"] = [_measure(network, dataset, steps, max_rate) for steps, max_rate in recipe.also]
     quiet = []
     for events in recipe.noise_events:
         spikes = noise(network.inputs, events, samples=NOISE_SAMPLES, steps=NOISE_STEPS, seed=seed)
         fired = simulate(network, spikes).spikes[0].sum(axis=2, dtype=np.int64)
         quiet.append({"input_rate": events, "hidden_rate": round(float(fired.mean()), 3), "most": int(fired.max())})
+    if quiet:
+        table["noise"] = quiet
+    return table
+
+
+def _table(
+    name: str,
+    recipe: AnyRecipe,
+    dataset: Dataset | NMnist | SequenceTask,
+    seed: int,
+    network: IntegerNetwork,
+    content: bytes,
+) -> dict[str, Any]:
+    """The network's table of the record: how to use it, how it was made, what it reached."""
+    layers = network.layers
     command = f"spikeloom train {name} --out {name}.nir --seed {seed}"
-    if recipe.data == "mnist":
+    if recipe.data in ("mnist", "nmnist"):
         command += " --data FOLDER"
     if recipe.epochs != RECIPES[name].epochs:
         command += f" --epochs {recipe.epochs}"
@@ -452,14 +464,11 @@ def _table(
         "weight_bits": recipe.weight_bits,
         "potential_bits": recipe.potential_bits,
         "leak": "shift",
-        "coding": "rate",
-        "decision": "count",
-        **main,
-        "test_samples": len(dataset.test_x),
-        "threshold": {layer.name: layer.threshold for layer in layers},
+        **_use(recipe, dataset, seed, network),
+        "threshold": {layer.name: layer.threshold for layer in layers if layer.threshold is not None},
         "leak_shift": {layer.name: layer.leak.shifts[0] for layer in layers},
         "accumulator_bits": {layer.name: round(float(layer.accumulator_bits().mean()), 3) for layer in layers},
-        "nonzero_weights": {layer.name: round(float((layer.weights != 0).mean()), 4) for layer in layers},
+        "nonzero_weights": {layer.name: _nonzero(layer) for layer in layers},
         "sha256": hashlib.sha256(content).hexdigest(),
         "network": network.content_hash(),
         "command": command,
@@ -467,20 +476,28 @@ def _table(
         "epochs": recipe.epochs,
         "versions": {package: importlib.metadata.version(package) for package in ("torch", "snntorch", "nir")},
     }
-    if recipe.also:
-        table["also"] = [_measure(network, dataset, steps, max_rate) for steps, max_rate in recipe.also]
-    if quiet:
-        table["noise"] = quiet
+    if isinstance(recipe, SequenceRecipe):
+        table["current_shift"] = recipe.current_shift
     return table
 
 
-def _key(recipe: Recipe, dataset: Dataset, seed: int) -> str:
+def _nonzero(layer: IntegerLayer) -> float:
+    """Share of the stored weights that are not 0."""
+    return round(sum(int((c.weights != 0).sum()) for c in layer.connections) / layer.synapses, 4)
+
+
+def _key(recipe: AnyRecipe, dataset: Dataset | NMnist | SequenceTask, seed: int) -> str:
     """SHA-256 of what decides the result of a training, versions included."""
     digest = hashlib.sha256(json.dumps([asdict(recipe), seed], sort_keys=True).encode())
     for package in ("torch", "snntorch"):
         digest.update(importlib.metadata.version(package).encode())
-    digest.update(np.ascontiguousarray(dataset.train_x).tobytes())
-    digest.update(np.ascontiguousarray(dataset.train_y).tobytes())
+    if isinstance(dataset, Dataset):
+        arrays = [dataset.train_x, dataset.train_y]
+    else:
+        recordings, labels = dataset.half(train=True)
+        arrays = [labels, *(array for one in recordings for array in (one.times_us, one.addresses))]
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
 
 

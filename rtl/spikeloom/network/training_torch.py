@@ -1,11 +1,6 @@
 """The part of training that needs torch and snnTorch; `training` imports it when it is asked to train.
 
-Straight-through estimation: a rounded quantity has its exact value in the forward pass and the gradient of the
-quantity before rounding. Every number of the forward pass is an integer below 2**24, so single precision computes the
-integer network exactly. The spike has the derivative of snnTorch's arc tangent (Fang et al., "Incorporating learnable
-membrane time constant to enhance learning of spiking neural networks", ICCV 2021); the reset passes no gradient.
-
-Weights are trained in the unit of the threshold: w_int = rint(clip(w theta)).
+The loop of all recipes, and the model of those on pictures. The arithmetic is that of `straight_through`.
 """
 
 import io
@@ -13,18 +8,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import snntorch.surrogate  # pyright: ignore[reportMissingImports]
 import torch  # pyright: ignore[reportMissingImports]
 
 from ..errors import InputError
 from ..output import write_atomic
 from .coding import rate
-from .datasets import Dataset
-from .training import Recipe
+from .datasets import Dataset, NMnist
+from .recipes import AnyRecipe, ConvRecipe, Recipe, SequenceRecipe
+from .sequence import SequenceTask
+from .straight_through import lif, on_grid, parameter, stream
+from .training_events import ConvModel, SequenceModel
 
 __all__ = ["fit"]
 
-SURROGATE_SLOPE = 2.0  # of the arc tangent, in thresholds
 LOGIT_SCALE = 12.5  # from output spikes per step to the logits of the cross entropy
 ACTIVE_INPUTS = 0.8  # share of the inputs that the first weights are scaled for
 HIDDEN_WEIGHT = 0.01  # of the penalties, beside a cross entropy of order 1
@@ -36,8 +32,8 @@ MAX_TURN, MAX_SCALE, MAX_SHEAR, MAX_SHIFT = 0.17, 0.1, 0.15, 0.1  # radians; sha
 
 
 def fit(
-    recipe: Recipe,
-    dataset: Dataset,
+    recipe: AnyRecipe,
+    dataset: Dataset | NMnist | SequenceTask,
     *,
     seed: int,
     threads: int,
@@ -45,7 +41,7 @@ def fit(
     key: str,
     advance: Callable[[int, int, str], None],
 ) -> list[np.ndarray]:
-    """Train; the integer weights, int64 [neurons, fan_in], of the hidden and of the output layer.
+    """Train; the integer weights, int64, of the layers as the recipe takes them.
 
     Random numbers come from Philox streams with key (seed, epoch + 1), and (seed, 0) for the first weights, so a
     training that goes on from `checkpoint` ends like one that was never stopped. A checkpoint of another `key` is
@@ -65,10 +61,11 @@ def fit(
 
 
 def _fit(recipe, dataset, seed, checkpoint, key, advance) -> list[np.ndarray]:
-    model = _Model(recipe, dataset, seed)
-    batches = len(dataset.train_x) // recipe.batch
+    kinds = {Recipe: _Model, ConvRecipe: ConvModel, SequenceRecipe: SequenceModel}
+    model = kinds[type(recipe)](recipe, dataset, seed)
+    batches = model.samples // recipe.batch
     if batches == 0:
-        raise InputError(f"{len(dataset.train_x)} training samples: accepted are at least {recipe.batch}, one batch")
+        raise InputError(f"{model.samples} training samples: accepted are at least {recipe.batch}, one batch")
     total = batches * recipe.epochs
     optimiser = torch.optim.Adam(model.weights, lr=recipe.learning_rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -78,16 +75,16 @@ def _fit(recipe, dataset, seed, checkpoint, key, advance) -> list[np.ndarray]:
     first = _load(checkpoint, key, model, parts)
     if checkpoint is not None:
         _save(checkpoint, key, model, parts, first)  # a disk that refuses says so before the work
-    pictures, labels = torch.from_numpy(dataset.train_x), torch.from_numpy(dataset.train_y)
     for epoch in range(first, recipe.epochs):
-        rng = _stream(seed, epoch + 1)
-        order = torch.from_numpy(rng.permutation(len(pictures)))
+        rng = stream(seed, epoch + 1)
+        order = rng.permutation(model.samples)
         right = 0
         for batch in range(batches):
-            chosen = order[batch * recipe.batch : (batch + 1) * recipe.batch]
-            loss, good = model.loss(_distort(pictures[chosen], dataset.shape, recipe, rng), labels[chosen], rng)
+            loss, good = model.loss(order[batch * recipe.batch : (batch + 1) * recipe.batch], rng)
             optimiser.zero_grad()
             loss.backward()
+            if model.clip is not None:
+                torch.nn.utils.clip_grad_norm_(model.weights, model.clip)
             optimiser.step()
             schedule.step()
             right += good
@@ -99,40 +96,39 @@ def _fit(recipe, dataset, seed, checkpoint, key, advance) -> list[np.ndarray]:
 
 
 class _Model:
-    """Weights and the forward pass."""
+    """Weights and the forward pass of a `Recipe`."""
+
+    clip = None
 
     def __init__(self, recipe: Recipe, dataset: Dataset, seed: int):
-        self.recipe = recipe
-        rng = _stream(seed, 0)
+        self.recipe, self.shape = recipe, dataset.shape
+        self.pictures, self.labels = torch.from_numpy(dataset.train_x), torch.from_numpy(dataset.train_y)
+        rng = stream(seed, 0)
         inputs = dataset.train_x.shape[1]
         shapes = ((recipe.hidden, inputs), (dataset.classes, recipe.hidden))
         scales = ((inputs / ACTIVE_INPUTS) ** -0.5, recipe.hidden**-0.5)
-        self.weights = [
-            torch.from_numpy((rng.standard_normal(shape) * scale).astype(np.float32)).requires_grad_()
-            for shape, scale in zip(shapes, scales, strict=True)
-        ]
+        self.weights = [parameter(rng, shape, scale) for shape, scale in zip(shapes, scales, strict=True)]
         # A pixel that is black in every training picture teaches nothing: its weights are 0, distortion or not.
         self.used = torch.from_numpy((dataset.train_x > 0).any(axis=0).astype(np.float32))
         self.patterns = torch.from_numpy(_patterns(recipe.steps))
-        self.spike = snntorch.surrogate.atan(alpha=SURROGATE_SLOPE)
+
+    @property
+    def samples(self) -> int:
+        """Pictures to train with."""
+        return len(self.pictures)
 
     def integers(self) -> list[torch.Tensor]:
         """Integer weights of both layers, with the gradients of the real ones."""
-        limit = (1 << (self.recipe.weight_bits - 1)) - 1
-        result = []
-        for index, (weights, theta) in enumerate(zip(self.weights, self.recipe.threshold, strict=True)):
-            scaled = weights * self.used if index == 0 else weights
-            clipped = torch.clamp(scaled * theta, -limit, limit)
-            exact = torch.round(clipped.detach())
-            largest = scaled.detach().abs().argmax()  # one weight at the limit: it tells the quantiser the step
-            exact.view(-1)[largest] = limit * torch.sign(scaled.detach().view(-1)[largest])
-            result.append(_through(exact, clipped))
-        return result
-
-    def loss(self, pictures: torch.Tensor, labels: torch.Tensor, rng: np.random.Generator):
-        """Loss of a batch, and how many of its decisions were right."""
+        first, second = self.weights
         recipe = self.recipe
-        spikes = self.encode(pictures)
+        pairs = zip((first * self.used, second), recipe.threshold, strict=True)
+        return [on_grid([weights], theta, recipe.weight_bits)[0] for weights, theta in pairs]
+
+    def loss(self, chosen: np.ndarray, rng: np.random.Generator) -> tuple[torch.Tensor, int]:
+        """Loss of a batch, and how many of its decisions were right."""
+        recipe, index = self.recipe, torch.from_numpy(chosen)
+        labels = self.labels[index]
+        spikes = self.encode(_distort(self.pictures[index], self.shape, recipe, rng))
         if recipe.noise_events:
             density = np.repeat(np.array(recipe.noise_events, np.float32) / spikes.shape[2], NOISE_BATCH)
             draw = rng.random((recipe.steps, len(density), spikes.shape[2]), dtype=np.float32)
@@ -163,26 +159,9 @@ class _Model:
     def layer(self, index: int, spikes: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         """Spikes [T, B, neurons] of a layer: the equations of `integer`, with leak shift and reset zero."""
         recipe = self.recipe
-        theta, decay = recipe.threshold[index], 2.0 ** -recipe.leak_shift[index]
-        high = (1 << (recipe.potential_bits - 1)) - 1
         steps, batch, inputs = spikes.shape
         current = (spikes.reshape(steps * batch, inputs) @ weights.T).view(steps, batch, -1)
-        v, fired = torch.zeros_like(current[0]), []
-        for arriving in current:
-            a = _through(v - torch.floor(v * decay), v * (1 - decay)) + arriving
-            s = self.spike((a - theta + 0.5) / theta)  # a is an integer: above 0 where a >= theta
-            v = torch.clamp(a, -high - 1, high) * (1 - s.detach())
-            fired.append(s)
-        return torch.stack(fired)
-
-
-def _through(exact: torch.Tensor, smooth: torch.Tensor) -> torch.Tensor:
-    """The value of `exact`, to the bit, with the gradient of `smooth`."""
-    return exact.detach() + (smooth - smooth.detach())
-
-
-def _stream(seed: int, number: int) -> np.random.Generator:
-    return np.random.Generator(np.random.Philox(key=np.array([seed, number], np.uint64)))
+        return lif(current, recipe.leak_shift[index], recipe.threshold[index], recipe.potential_bits)
 
 
 def _patterns(steps: int) -> np.ndarray:
@@ -211,7 +190,7 @@ def _distort(pictures: torch.Tensor, shape: tuple[int, ...], recipe: Recipe, rng
     return moved.view(len(pictures), -1).clamp(0, 1)
 
 
-def _save(path: Path, key: str, model: _Model, parts: dict, epoch: int) -> None:
+def _save(path: Path, key: str, model, parts: dict, epoch: int) -> None:
     """Write all that the next epoch needs."""
     buffer = io.BytesIO()
     state = {name: part.state_dict() for name, part in parts.items()}
@@ -219,7 +198,7 @@ def _save(path: Path, key: str, model: _Model, parts: dict, epoch: int) -> None:
     write_atomic(path, buffer.getvalue())
 
 
-def _load(path: Path | None, key: str, model: _Model, parts: dict) -> int:
+def _load(path: Path | None, key: str, model, parts: dict) -> int:
     """Take up the state of a checkpoint, if there is one of this key; the epoch to go on with."""
     if path is None or not path.is_file():
         return 0

@@ -1,0 +1,315 @@
+"""How the networks of the zoo are trained: one table entry each."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from . import sequence
+from .connections import Connection
+from .integer import IntegerLayer, Leak
+
+__all__ = ["RECIPES", "AnyRecipe", "ConvRecipe", "Recipe", "SequenceRecipe"]
+
+NMNIST_SHAPE = (2, 34, 34)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a network with one hidden layer is trained. Pairs hold the value of the hidden and of the output layer.
+
+    Parameters
+    ----------
+    data : str
+        digits or mnist.
+    hidden : int
+        Neurons of the hidden layer.
+    weight_bits, potential_bits : int
+        Widths, of both layers.
+    threshold : (int, int)
+        theta, powers of two: cheap comparators, and weights that are exact in any float.
+    leak_shift : (int, int)
+        k; a step leaves v - (v >> k).
+    steps, max_rate : int, float
+        Rate coding in training, and of the accuracy that is reported.
+    also : tuple of (steps, max_rate)
+        Other input codings to measure.
+    epochs, batch, learning_rate : int, int, float
+        Adam, one cycle.
+    distortion : float
+        Strength of random rotation, scaling, shear and shift of the training pictures; 0 is none, 1 is 10 degrees.
+    accumulator_bits : (int, int) or None
+        Widest accumulators that are wanted; weights that need more are penalised.
+    hidden_limit : float or None
+        Hidden spikes per step, summed over the layer and averaged over pictures, above which they are penalised.
+    noise_events : tuple of int
+        Numbers of random input events per step on which the hidden layer should stay quiet.
+    noise_limit : float
+        Hidden spikes per step on such noise above which they are penalised.
+    """
+
+    data: Literal["digits", "mnist"]
+    hidden: int
+    weight_bits: int
+    potential_bits: int
+    threshold: tuple[int, int]
+    leak_shift: tuple[int, int]
+    steps: int
+    max_rate: float
+    also: tuple[tuple[int, float], ...] = ()
+    epochs: int
+    batch: int
+    learning_rate: float
+    distortion: float = 1.0
+    accumulator_bits: tuple[int, int] | None = None
+    hidden_limit: float | None = None
+    noise_events: tuple[int, ...] = ()
+    noise_limit: float = 1.0
+
+    def layers(self, weights: list[np.ndarray]) -> tuple[IntegerLayer, ...]:
+        """The layers with these integer weights, [neurons, fan_in] each."""
+        return tuple(
+            IntegerLayer.dense(
+                name=f"fc{index + 1}",
+                weights=array,
+                weight_bits=self.weight_bits,
+                potential_bits=self.potential_bits,
+                leak=Leak(kind="shift", shifts=(self.leak_shift[index],)),
+                reset="zero",
+                threshold=self.threshold[index],
+            )
+            for index, array in enumerate(weights)
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvRecipe:
+    """A convolutional network on recorded events: convolutions, then a fully connected layer of the classes.
+
+    Tuples hold one value per layer, the last one that of the fully connected layer where it has one.
+
+    Parameters
+    ----------
+    data : str
+        nmnist.
+    channels, kernel, stride : tuple of int
+        Of the convolutions; a padding of half the kernel keeps the edges.
+    weight_bits, potential_bits : int
+        Widths, of all layers.
+    threshold, leak_shift : tuple of int
+        theta, powers of two; a step leaves v - (v >> k).
+    steps, step_us : int, float
+        Time steps and their length in microseconds.
+    epochs, batch, learning_rate : int, int, float
+        Adam, one cycle.
+    turn, stretch, shear : float
+        Largest random distortion of a recording: radians; shares.
+    shift, jitter_us, loss : float
+        Largest random shift in pixels and in microseconds; share of events that may get lost.
+    """
+
+    data: Literal["nmnist"]
+    channels: tuple[int, ...]
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    weight_bits: int
+    potential_bits: int
+    threshold: tuple[int, ...]
+    leak_shift: tuple[int, ...]
+    steps: int
+    step_us: float
+    epochs: int
+    batch: int
+    learning_rate: float
+    turn: float = 0.2
+    stretch: float = 0.12
+    shear: float = 0.15
+    shift: float = 2.5
+    jitter_us: float = 5000.0
+    loss: float = 0.2
+
+    def maps(self) -> tuple[tuple[int, int, int], ...]:
+        """(channels, height, width) of the input and of each convolution."""
+        maps = [NMNIST_SHAPE]
+        for channels, kernel, stride in zip(self.channels, self.kernel, self.stride, strict=True):
+            _, height, width = maps[-1]
+            maps.append((channels, *((size + 2 * (kernel // 2) - kernel) // stride + 1 for size in (height, width))))
+        return tuple(maps)
+
+    def layers(self, weights: list[np.ndarray]) -> tuple[IntegerLayer, ...]:
+        """The layers with these weights: [channels, source channels, kernel, kernel] each, then [10, fan_in]."""
+        layers, maps = [], self.maps()
+        for index, array in enumerate(weights):
+            flat = index == len(self.channels)
+            layers.append(
+                IntegerLayer(
+                    name="fc" if flat else f"conv{index + 1}",
+                    connections=(
+                        Connection(weights=array, source_shape=maps[index])
+                        if flat
+                        else Connection(
+                            weights=array,
+                            source_shape=maps[index],
+                            stride=(self.stride[index],) * 2,
+                            padding=(self.kernel[index] // 2,) * 2,
+                        ),
+                    ),
+                    weight_bits=self.weight_bits,
+                    potential_bits=self.potential_bits,
+                    leak=Leak(kind="shift", shifts=(self.leak_shift[index],)),
+                    reset="zero",
+                    threshold=self.threshold[index],
+                )
+            )
+        return tuple(layers)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequenceRecipe:
+    """A recurrent layer of neurons with a synaptic current, and a leaky read-out, on `sequence`.
+
+    Pairs hold the value of the hidden layer and of the read-out.
+
+    Parameters
+    ----------
+    data : str
+        sequence.
+    hidden : int
+        Neurons of the recurrent layer.
+    recurrent : bool
+        False trains the same network without the feedback.
+    weight_bits, potential_bits, current_bits : int
+        Widths.
+    threshold : (int, int)
+        theta of the hidden layer, and the number that stands for 1 in the read-out; powers of two.
+    leak_shift, current_shift : (int, int), int
+        Of the potentials, and of the synaptic current.
+    epochs, batch, learning_rate, clip : int, int, float, float
+        Adam, one cycle; longest gradient.
+    """
+
+    data: Literal["sequence"]
+    hidden: int
+    recurrent: bool = True
+    weight_bits: int
+    potential_bits: int
+    current_bits: int
+    threshold: tuple[int, int]
+    leak_shift: tuple[int, int]
+    current_shift: int
+    epochs: int
+    batch: int
+    learning_rate: float
+    clip: float = 1.0
+
+    steps = sequence.STEPS
+    step_us = float(sequence.STEP_US)
+
+    def layers(self, weights: list[np.ndarray]) -> tuple[IntegerLayer, ...]:
+        """The layers with these integer weights: [hidden, inputs], [hidden, hidden], [classes, hidden]."""
+        arriving, feedback, leaving = weights
+        return (
+            IntegerLayer(
+                name="hidden",
+                connections=(
+                    Connection(weights=arriving, source="input"),
+                    Connection(weights=feedback, source="hidden", delay=1),
+                ),
+                weight_bits=self.weight_bits,
+                potential_bits=self.potential_bits,
+                leak=Leak(kind="shift", shifts=(self.leak_shift[0],)),
+                current_bits=self.current_bits,
+                current_leak=Leak(kind="shift", shifts=(self.current_shift,)),
+                reset="zero",
+                threshold=self.threshold[0],
+            ),
+            IntegerLayer.dense(
+                name="readout",
+                weights=leaving,
+                weight_bits=self.weight_bits,
+                potential_bits=self.potential_bits,
+                leak=Leak(kind="shift", shifts=(self.leak_shift[1],)),
+                reset="none",
+            ),
+        )
+
+
+AnyRecipe = Recipe | ConvRecipe | SequenceRecipe
+
+
+RECIPES: dict[str, AnyRecipe] = {
+    "digits": Recipe(
+        data="digits",
+        hidden=32,
+        weight_bits=6,
+        potential_bits=8,
+        threshold=(64, 64),
+        leak_shift=(2, 3),
+        steps=16,
+        max_rate=1.0,
+        epochs=120,
+        batch=32,
+        learning_rate=5e-3,
+    ),
+    "mnist4": Recipe(
+        data="mnist",
+        hidden=128,
+        weight_bits=4,
+        potential_bits=7,
+        threshold=(16, 16),
+        leak_shift=(3, 3),
+        steps=25,
+        max_rate=1.0,
+        also=((100, 1.0), (100, 0.25)),
+        epochs=8,
+        batch=128,
+        learning_rate=2e-3,
+        accumulator_bits=(8, 9),
+        hidden_limit=8.0,
+        noise_events=(8, 78, 157),
+    ),
+    "mnist8": Recipe(
+        data="mnist",
+        hidden=128,
+        weight_bits=8,
+        potential_bits=12,
+        threshold=(512, 512),
+        leak_shift=(3, 3),
+        steps=20,
+        max_rate=1.0,
+        also=((25, 1.0), (100, 1.0)),
+        epochs=8,
+        batch=128,
+        learning_rate=2e-3,
+        hidden_limit=12.0,
+    ),
+    "nmnist": ConvRecipe(
+        data="nmnist",
+        channels=(8, 16),
+        kernel=(5, 5),
+        stride=(2, 2),
+        weight_bits=8,
+        potential_bits=12,
+        threshold=(256, 256, 256),
+        leak_shift=(3, 3, 3),
+        steps=16,
+        step_us=20_000.0,
+        epochs=150,
+        batch=32,
+        learning_rate=3e-3,
+    ),
+    "sequence": SequenceRecipe(
+        data="sequence",
+        hidden=48,
+        weight_bits=8,
+        potential_bits=12,
+        current_bits=12,
+        threshold=(128, 128),
+        leak_shift=(3, 3),
+        current_shift=2,
+        epochs=32,
+        batch=64,
+        learning_rate=3e-3,
+    ),
+}
+"""The networks that `spikeloom train` knows."""
