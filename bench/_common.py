@@ -7,14 +7,16 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from spikeloom.config import Config, CoreConfig, DataConfig, InputConfig, NetworkConfig
 from spikeloom.errors import InputError
-from spikeloom.network.integer import IntegerLayer, IntegerNetwork, Leak
+from spikeloom.mapping.plan import CorePlan
+from spikeloom.mapping.sweep import SweepPlan
+from spikeloom.network.integer import INPUT, IntegerLayer, IntegerNetwork, Leak
 from spikeloom.project import Inputs, Project, propose
 
 
@@ -107,6 +109,28 @@ def zoo_project(
 def scratch() -> tempfile.TemporaryDirectory:
     """A temporary folder for builds."""
     return tempfile.TemporaryDirectory(prefix="spikeloom-bench-")
+
+
+def touched_rows(plan: CorePlan, spikes: np.ndarray, fired: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    """Rows of P outputs that the spikes of each step touch, by layer: int64 [B, T].
+
+    `spikes` are those of the input, `fired` those of each layer, all [B, T, neurons].
+    """
+    network = plan.network
+    arrays = {INPUT: spikes} | {layer.name: array for layer, array in zip(network.layers, fired, strict=True)}
+    rows = {}
+    for engine in plan.layers:
+        total = np.zeros(spikes.shape[:2], np.int64)
+        for n, source in enumerate(network.sources(engine.layer)):
+            delay = engine.layer.connections[n].delay
+            given = arrays[source][:, : spikes.shape[1] - delay]
+            if isinstance(engine, SweepPlan):
+                each = engine.connections[n].touched_rows()
+            else:
+                each = np.full(given.shape[2], engine.groups, np.int64)
+            total[:, delay:] += given @ each
+        rows[engine.name] = total
+    return rows
 
 
 def silent_inputs(project: Project) -> Inputs:
