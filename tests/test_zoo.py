@@ -22,7 +22,10 @@ def test_network(name):
     assert network.name == name
     assert network.dt == settings["dt"]
     options = QuantiseOptions(
-        weight_bits=settings["weight_bits"], potential_bits=settings["potential_bits"], leak=settings["leak"]
+        weight_bits=settings["weight_bits"],
+        potential_bits=settings["potential_bits"],
+        current_bits=settings.get("current_bits", "auto"),
+        leak=settings["leak"],
     )
     integer, report = quantise(network, options)
     assert integer.content_hash() == settings["network"]  # that of the network whose accuracy the index states

@@ -75,6 +75,10 @@ class QuantiseConfig:
         Literal["auto"] | Annotated[int, Field(ge=2, le=32)],
         _doc('bits of a stored membrane potential, 2 to 32, or "auto": the smallest that loses nothing on the data'),
     ] = "auto"
+    current_bits: Annotated[
+        Literal["auto"] | Annotated[int, Field(ge=2, le=32)],
+        _doc('bits of a stored synaptic current, 2 to 32, or "auto": the smallest that no activity can pass'),
+    ] = "auto"
     leak: Annotated[
         Literal["auto", "none", "linear", "shift", "shift2", "multiply"],
         _doc("leak arithmetic: auto | none | linear | shift | shift2 (two shifts) | multiply"),

@@ -94,6 +94,7 @@ class Project:
         wanted = QuantiseOptions(
             weight_bits=options.weight_bits,
             potential_bits=options.potential_bits,
+            current_bits=options.current_bits,
             leak=options.leak,
             scale=options.scale,
             state=state,
@@ -202,7 +203,10 @@ def propose(file: str, *, dt: float | None = None, reset: str | None = None) -> 
             name=name,
             network=NetworkConfig(file=file, dt=table["dt"], reset=table["reset"]),
             quantise=QuantiseConfig(
-                weight_bits=table["weight_bits"], potential_bits=table["potential_bits"], leak=table["leak"]
+                weight_bits=table["weight_bits"],
+                potential_bits=table["potential_bits"],
+                current_bits=table.get("current_bits", QuantiseConfig.current_bits),
+                leak=table["leak"],
             ),
             input=InputConfig(
                 coding=table["coding"],

@@ -360,6 +360,7 @@ def _options(network: IntegerNetwork) -> QuantiseOptions:
     return QuantiseOptions(
         weight_bits={layer.name: layer.weight_bits for layer in network.layers},
         potential_bits={layer.name: layer.potential_bits for layer in network.layers},
+        current_bits={layer.name: layer.current_bits for layer in network.layers if layer.current_bits is not None},
         leak="shift",
         state=network.state,
     )
@@ -477,7 +478,7 @@ def _table(
         "versions": {package: importlib.metadata.version(package) for package in ("torch", "snntorch", "nir")},
     }
     if isinstance(recipe, SequenceRecipe):
-        table["current_shift"] = recipe.current_shift
+        table |= {"current_bits": recipe.current_bits, "current_shift": recipe.current_shift}
     return table
 
 
