@@ -46,6 +46,7 @@ configs = st.builds(
         QuantiseConfig,
         weight_bits=st.integers(2, 16),
         potential_bits=st.just("auto") | st.integers(2, 32),
+        current_bits=st.just("auto") | st.integers(2, 32),
         leak=st.sampled_from(["auto", "none", "linear", "shift", "shift2", "multiply"]),
         scale=st.sampled_from(["max", "mse"]),
     ),
@@ -70,7 +71,7 @@ configs = st.builds(
     ),
     data=st.builds(
         DataConfig,
-        set=st.sampled_from(["none", "digits", "mnist", "nmnist", "npz"]),
+        set=st.sampled_from(["none", "digits", "mnist", "nmnist", "npz", "sequence"]),
         path=text,
         inputs=st.integers(1, 2**40),
     ),

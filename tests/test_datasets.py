@@ -126,6 +126,20 @@ def test_nmnist_format(tmp_path):
     assert recording.addresses.tolist() == [1156 + 33, 7 * 34 + 5, 1156 + 2 * 34 + 1]
 
 
+def test_nmnist_halves(tmp_path):
+    (tmp_path / "labels.txt").write_text("\n".join(f"{number} {number % 10}" for number in range(12)))
+    for number in range(12):
+        (tmp_path / f"{number}.bs2").write_bytes(bytes([number, 0, 0, 0, 0]))
+    recordings = datasets.read_nmnist(tmp_path)
+    parts = {}
+    for train in (True, False):
+        given, labels = recordings.half(train=train)
+        parts[train] = [int(one.x[0]) for one in given]
+        assert labels.tolist() == [number % 10 for number in parts[train]]
+    assert parts == {False: [0, 5, 10], True: [1, 2, 3, 4, 6, 7, 8, 9, 11]}
+    assert [int(one.x[0]) for one in recordings.half(train=True, count=2)[0]] == [1, 2]
+
+
 def test_damaged_nmnist(tmp_path):
     assert message(datasets.read_nmnist, tmp_path) == (
         f"{tmp_path}/labels.txt: No such file or directory; "
@@ -234,7 +248,9 @@ def test_damaged_npz(tmp_path):
 
 
 def test_names():
-    assert message(datasets.load_dataset, "cifar") == "data set 'cifar': accepted are digits, mnist, nmnist, npz"
+    assert (
+        message(datasets.load_dataset, "cifar") == "data set 'cifar': accepted are digits, mnist, nmnist, npz, sequence"
+    )
     assert message(datasets.load_dataset, "mnist") == (
         "data set 'mnist' needs the folder of its files, which are not part of Spikeloom"
     )

@@ -253,8 +253,10 @@ def image(
 
 @app.command()
 def train(
-    name: Annotated[str, typer.Argument(help="recipe: digits, mnist4 or mnist8")],
-    data: Annotated[Path | None, typer.Option(help="folder of the MNIST idx files (not needed for digits)")] = None,
+    name: Annotated[str, typer.Argument(help="recipe: digits, mnist4, mnist8, nmnist or sequence")],
+    data: Annotated[
+        Path | None, typer.Option(help="folder of MNIST or N-MNIST (digits and sequence need none)")
+    ] = None,
     output: Annotated[Path | None, typer.Option("-o", "--out", help="NIR file to write (default: NAME.nir)")] = None,
     seed: Annotated[int, typer.Option(help="seed of weights, order and noise")] = 0,
     epochs: Annotated[int | None, typer.Option(help="other than the recipe's")] = None,

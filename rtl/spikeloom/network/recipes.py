@@ -130,10 +130,11 @@ class ConvRecipe:
 
     def maps(self) -> tuple[tuple[int, int, int], ...]:
         """(channels, height, width) of the input and of each convolution."""
-        maps = [NMNIST_SHAPE]
+        maps: list[tuple[int, int, int]] = [NMNIST_SHAPE]
         for channels, kernel, stride in zip(self.channels, self.kernel, self.stride, strict=True):
             _, height, width = maps[-1]
-            maps.append((channels, *((size + 2 * (kernel // 2) - kernel) // stride + 1 for size in (height, width))))
+            high, wide = ((size + 2 * (kernel // 2) - kernel) // stride + 1 for size in (height, width))
+            maps.append((channels, high, wide))
         return tuple(maps)
 
     def layers(self, weights: list[np.ndarray]) -> tuple[IntegerLayer, ...]:
@@ -150,8 +151,8 @@ class ConvRecipe:
                         else Connection(
                             weights=array,
                             source_shape=maps[index],
-                            stride=(self.stride[index],) * 2,
-                            padding=(self.kernel[index] // 2,) * 2,
+                            stride=(self.stride[index], self.stride[index]),
+                            padding=(self.kernel[index] // 2, self.kernel[index] // 2),
                         ),
                     ),
                     weight_bits=self.weight_bits,
@@ -286,15 +287,15 @@ RECIPES: dict[str, AnyRecipe] = {
     "nmnist": ConvRecipe(
         data="nmnist",
         channels=(8, 16),
-        kernel=(5, 5),
+        kernel=(5, 3),
         stride=(2, 2),
         weight_bits=8,
         potential_bits=12,
         threshold=(256, 256, 256),
         leak_shift=(3, 3, 3),
-        steps=16,
+        steps=15,
         step_us=20_000.0,
-        epochs=150,
+        epochs=80,
         batch=32,
         learning_rate=3e-3,
     ),

@@ -38,7 +38,7 @@ from ..tools import require_tool
 from .coding import CodingOptions, encode_spikes, rate
 from .connections import Connection
 from .datasets import Dataset, NMnist, load_digits_split, load_mnist, read_nmnist
-from .integer import IntegerLayer, IntegerNetwork
+from .integer import INPUT, IntegerLayer, IntegerNetwork
 from .nir_import import import_nir
 from .quantise import QuantiseOptions, quantise
 from .recipes import RECIPES, AnyRecipe, ConvRecipe, Recipe, SequenceRecipe
@@ -188,7 +188,8 @@ def nir_bytes(network: IntegerNetwork, dt: float = DT) -> bytes:
     before = "input"
     for index, layer in enumerate(network.layers, 1):
         _check_writable(network, layer)
-        unit = unit if layer.threshold is None else layer.threshold  # a read-out has no threshold to be 1
+        if isinstance(layer.threshold, int):  # a read-out has none to be 1, and takes that of the layer before
+            unit = layer.threshold
         forward, *feedback = layer.connections
         neuron = f"{'li' if layer.threshold is None else 'cuba' if layer.current_bits else 'lif'}{index}"
         if not forward.is_convolution and len(shape) > 1:
@@ -234,24 +235,30 @@ def _check_writable(network: IntegerNetwork, layer: IntegerLayer) -> None:
             f"its largest weight is {largest}; "
             f"accepted here is {(1 << (layer.weight_bits - 1)) - 1}, the largest of {layer.weight_bits} bits"
         )
-    _, *feedback = zip(network.sources(layer), layer.connections, strict=True)
+    index = network.layers.index(layer)
+    before = network.layers[index - 1].name if index else INPUT
+    (source, forward), *feedback = zip(network.sources(layer), layer.connections, strict=True)
+    if source != before or forward.delay or len(feedback) > 1:
+        fail("accepted here is one connection from the layer before, without a delay")
     if any(source != layer.name or connection.delay != 1 for source, connection in feedback):
-        fail("accepted here is one connection from the layer before, and one from the layer itself with a delay of 1")
+        fail("accepted here beside it is one connection from the layer itself, with a delay of one step")
 
 
 def _synapses(connection: Connection, unit: int) -> Any:
     """The NIR node of a connection, its weights in the unit of the threshold."""
     import nir
 
+    if connection.pool != (1, 1):
+        raise InputError(f"a pool of {list(connection.pool)}: accepted here is none")
     weight = (connection.weights / unit).astype(np.float32)
     if not connection.is_convolution:
         return nir.Linear(weight=weight)
-    assert connection.source_shape is not None
+    _, height, width = connection.pooled_shape
     return nir.Conv2d(
-        input_shape=tuple(connection.source_shape[1:]),
+        input_shape=(height, width),
         weight=weight,
-        stride=tuple(connection.stride),
-        padding=tuple(connection.padding),
+        stride=connection.stride,
+        padding=connection.padding,
         dilation=(1, 1),
         groups=connection.groups,
         bias=np.zeros(len(weight), np.float32),
