@@ -163,7 +163,10 @@ def test_train_without_torch(say, monkeypatch, tmp_path):
     assert (answer.code, answer.out) == (3, "")
     assert answer.err == "error: torch is missing; needed by: train; how to get it: `pip install 'spikeloom[train]'`\n"
     assert not list(tmp_path.iterdir())
-    refused(say("train", "digit"), "network 'digit': `train` knows digits, mnist4, mnist8; did you mean 'digits'?")
+    refused(
+        say("train", "digit"),
+        "network 'digit': `train` knows digits, mnist4, mnist8, nmnist, recurrent; did you mean 'digits'?",
+    )
 
 
 def test_full_disk_under_the_output():
@@ -216,7 +219,10 @@ def test_new_and_inspect(say, tmp_path):
 def test_zoo(say, tmp_path):
     assert say("new", "zoo:digits", "--json").object == {"config": "digits.toml", "name": "digits"}
     assert load_config(tmp_path / "digits.toml").data.set == "digits"
-    refused(say("new", "zoo:digit"), "zoo network 'digit': accepted are digits, mnist4, mnist8; did you mean 'digits'?")
+    refused(
+        say("new", "zoo:digit"),
+        "zoo network 'digit': accepted are digits, mnist4, mnist8, nmnist, recurrent; did you mean 'digits'?",
+    )
     for command in "new", "inspect":
         refused(
             say(command, "zoo:digits", "--dt", "1"),

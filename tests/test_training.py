@@ -19,7 +19,7 @@ from spikeloom.network.quantise import Calibration, QuantiseOptions, quantise
 from spikeloom.network.reference import simulate
 from spikeloom.network.sequence import SequenceTask
 
-NAMES = ("digits", "mnist4", "mnist8", "nmnist", "sequence")
+NAMES = ("digits", "mnist4", "mnist8", "nmnist", "recurrent")
 PICTURES = NAMES[:3]
 SHORT = {"epochs": 2, "seed": 3, "progress": False}
 
@@ -179,9 +179,9 @@ def test_nmnist_reaches_what_is_recorded(data_folder):
     assert sum(layer.connections[0].is_convolution for layer in network.layers) >= 2
 
 
-def test_sequence_needs_its_feedback():
-    table, task = zoo.settings("sequence"), SequenceTask()
-    network, reached = reached_on_events("sequence", task)
+def test_recurrent_network_needs_its_feedback():
+    table, task = zoo.settings("recurrent"), SequenceTask()
+    network, reached = reached_on_events("recurrent", task)
     assert network.is_recurrent
     assert reached == pytest.approx(table["accuracy"], abs=1e-6)
     assert reached >= 0.95
@@ -294,7 +294,11 @@ def test_committed_record_is_in_the_form_that_train_writes(tmp_path):
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("digit", {}, "network 'digit': `train` knows digits, mnist4, mnist8, nmnist, sequence; did you mean 'digits'"),
+        (
+            "digit",
+            {},
+            "network 'digit': `train` knows digits, mnist4, mnist8, nmnist, recurrent; did you mean 'digits'",
+        ),
         ("digits", {"seed": -1}, "seed = -1: accepted is an integer from 0 to 18446744073709551615"),
         ("digits", {"seed": 1.0}, "seed = 1.0: accepted is an integer"),
         ("digits", {"epochs": 0}, "epochs = 0: accepted is an integer from 1 to 100000"),
@@ -302,7 +306,7 @@ def test_committed_record_is_in_the_form_that_train_writes(tmp_path):
         ("digits", {"data": "there"}, "data 'there': network 'digits' is trained on scikit-learn's digits; give none"),
         ("mnist4", {}, r"network 'mnist4' is trained on MNIST: give the folder of its idx files \(--data FOLDER\)"),
         ("nmnist", {}, r"network 'nmnist' is trained on N-MNIST: give its folder \(--data FOLDER\)"),
-        ("sequence", {"data": "there"}, "network 'sequence' is trained on sequences that are made for it; give none"),
+        ("recurrent", {"data": "there"}, "network 'recurrent' is trained on sequences that are made for it; give none"),
         ("mnist8", {"data": "nowhere"}, "nowhere: not a folder; accepted is the folder that holds"),
     ],
 )
@@ -494,7 +498,8 @@ def test_the_forward_pass_on_maps_is_the_reference(need_torch, tmp_path):
 
     from spikeloom.network.training_events import ConvModel
 
-    recipe, data = training.RECIPES["nmnist"], recordings_like_nmnist(tmp_path)
+    recipe = dataclasses.replace(training.RECIPES["nmnist"], potential_bits=11)
+    data = recordings_like_nmnist(tmp_path)
     model = ConvModel(recipe, data, seed=1)
     with torch.no_grad():
         for weights in model.weights:
@@ -531,13 +536,13 @@ def test_the_forward_pass_with_feedback_is_the_reference(need_torch):
 
     from spikeloom.network.training_events import SequenceModel
 
-    recipe, task = training.RECIPES["sequence"], SequenceTask(train=40)
+    recipe, task = training.RECIPES["recurrent"], SequenceTask(train=40)
     recipe = dataclasses.replace(recipe, potential_bits=9, current_bits=9)
     model = SequenceModel(recipe, task, seed=1)
     with torch.no_grad():
         for weights in model.weights:
             weights *= 4
-    network = training._network("sequence", recipe, [w.detach().numpy().astype(np.int64) for w in model.integers()])
+    network = training._network("recurrent", recipe, [w.detach().numpy().astype(np.int64) for w in model.integers()])
     trace = simulate(network, model.spikes.numpy(), potentials=True)
     hidden, readout = model.layers(model.spikes.float())
     assert (hidden.detach().numpy().transpose(1, 0, 2) == trace.spikes[0]).all()
@@ -551,9 +556,9 @@ def test_the_forward_pass_with_feedback_is_the_reference(need_torch):
 
 def test_training_of_a_sequence_network_writes_what_it_measured(need_torch, monkeypatch, tmp_path):
     monkeypatch.setattr(training, "SequenceTask", lambda: SequenceTask(train=128, test=60))
-    out, record = tmp_path / "sequence.nir", tmp_path / "record.toml"
-    result = training.train("sequence", out=out, record=record, epochs=1, progress=False)
-    table = tomllib.loads(record.read_text())["sequence"]
+    out, record = tmp_path / "recurrent.nir", tmp_path / "record.toml"
+    result = training.train("recurrent", out=out, record=record, epochs=1, progress=False)
+    table = tomllib.loads(record.read_text())["recurrent"]
     assert out.read_bytes() == result.nir
     assert table["sha256"] == hashlib.sha256(result.nir).hexdigest()
     assert table["network"] == result.network.content_hash()

@@ -67,7 +67,7 @@ def _options(
 
 @app.command()
 def new(
-    network: Annotated[str, typer.Argument(metavar="NET.nir", help="NIR file, or zoo:NAME (digits, mnist4, mnist8)")],
+    network: Annotated[str, typer.Argument(metavar="NET.nir", help="NIR file, or zoo:NAME")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="file to write (default: NAME.toml)")] = None,
     dt: Annotated[
         float | None, typer.Option(help="time step of the training in seconds; NIR does not store it")
@@ -253,9 +253,9 @@ def image(
 
 @app.command()
 def train(
-    name: Annotated[str, typer.Argument(help="recipe: digits, mnist4, mnist8, nmnist or sequence")],
+    name: Annotated[str, typer.Argument(help="recipe: digits, mnist4, mnist8, nmnist or recurrent")],
     data: Annotated[
-        Path | None, typer.Option(help="folder of MNIST or N-MNIST (digits and sequence need none)")
+        Path | None, typer.Option(help="folder of MNIST or N-MNIST (digits and recurrent need none)")
     ] = None,
     output: Annotated[Path | None, typer.Option("-o", "--out", help="NIR file to write (default: NAME.nir)")] = None,
     seed: Annotated[int, typer.Option(help="seed of weights, order and noise")] = 0,

@@ -299,7 +299,7 @@ RECIPES: dict[str, AnyRecipe] = {
         batch=32,
         learning_rate=3e-3,
     ),
-    "sequence": SequenceRecipe(
+    "recurrent": SequenceRecipe(
         data="sequence",
         hidden=48,
         weight_bits=8,

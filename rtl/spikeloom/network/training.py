@@ -85,9 +85,9 @@ def train(
     Parameters
     ----------
     name : str
-        digits, mnist8, mnist4, nmnist or sequence.
+        digits, mnist8, mnist4, nmnist or recurrent.
     data : path, optional
-        Folder of the MNIST idx files or of the N-MNIST recordings; not for digits and sequence, which need none.
+        Folder of the MNIST idx files or of the N-MNIST recordings; not for digits and recurrent, which need none.
     out : path, optional
         The NIR file to write.
     seed : int
@@ -146,7 +146,8 @@ def train(
     network = trained(recipe, name, checkpoint)
     content = nir_bytes(network)
     table = _table(name, recipe, dataset, seed, network, content)
-    if isinstance(recipe, SequenceRecipe) and isinstance(dataset, SequenceTask):  # what is the feedback worth?
+    if isinstance(recipe, SequenceRecipe):  # what is the feedback worth?
+        assert not isinstance(dataset, Dataset)
         control = trained(replace(recipe, recurrent=False), f"{name} without feedback", None)
         table["accuracy_without_feedback"] = _measure_events(control, recipe, dataset)["accuracy"]
     if out is not None:

@@ -25,12 +25,12 @@ STALL = 20  # percent
 def measure() -> dict:
     """The figures."""
     task = SequenceTask()
-    project = zoo_project("sequence", core=CoreConfig(probe=True, readout="tick"))
+    project = zoo_project("recurrent", core=CoreConfig(probe=True, readout="tick"))
     network, inputs = project.network, project.inputs(task.test)
     spikes, labels = inputs.spikes, np.asarray(inputs.labels)
     lasting = long_input(task, LONG)
     with scratch() as place:
-        folder = Path(place, "sequence")
+        folder = Path(place, "recurrent")
         design = compile_design(folder, elaborate(project, folder))
         many = design.run(spikes, readout_ticks=True)
         single = design.run(lasting, readout_ticks=True)
@@ -49,7 +49,7 @@ def measure() -> dict:
         "accuracy": float((many.decisions[:, 0] == labels).mean()),
         "accuracy_reference": float((trace.decision() == labels).mean()),
         "feedback_cut": float((simulate(cut(network), spikes).decision() == labels).mean()),
-        "without_feedback": zoo.settings("sequence")["accuracy_without_feedback"],
+        "without_feedback": zoo.settings("recurrent")["accuracy_without_feedback"],
         "chance": round(1 / SYMBOLS, 3),
         "cycles": many.cycles,
         "cycles_of_the_long_input": single.cycles,
