@@ -25,6 +25,7 @@ def load(name: str):
 
 setup = load("setup")
 lower_bounds = load("lower_bounds")
+frameworks = load("frameworks")
 
 POLICY = """\
 g++:
@@ -347,3 +348,14 @@ def test_lower_bounds_check_sees_other_versions(monkeypatch, capsys):
     assert "numpy: 99.0 is installed, the lower bound is " in capsys.readouterr().out
     assert lower_bounds.main([]) == 0
     assert len(capsys.readouterr().out.splitlines()) == len(bounds)
+
+
+def test_frameworks_come_without_cuda():
+    def report(*names):
+        return '{"install": [' + ", ".join(f'{{"metadata": {{"name": "{name}"}}}}' for name in names) + "]}"
+
+    assert frameworks.packages(report("torch", "SymPy")) == ["torch", "sympy"]
+    assert frameworks.too_large(["torch", "sympy"]) is None
+    assert frameworks.too_large(["torch", "nvidia-cublas-cu12"]) == (
+        "pip would bring torch with CUDA (nvidia-cublas-cu12 and others); name an index of CPU builds"
+    )

@@ -362,6 +362,7 @@ class _Folder:
             return (math.prod(given),)
         if node.kind.endswith("Pool2d"):
             high, wide = self.pool(key, node, given)
+            given = _without_batch(given, 3)
             return (given[0], given[1] // high, given[2] // wide)
         return given
 
@@ -447,8 +448,7 @@ class _Folder:
         """Shape sent, kernels [channels, channels of a group, height, width], and stride, padding and groups."""
         axes = 2 if node.kind == "Conv2d" else 1
         weight = node.values["weight"]
-        while len(given) > axes + 1 and given[0] == 1:  # an exporter kept the axis of the batch
-            given = given[1:]
+        given = _without_batch(given, axes + 1)
         if len(given) != axes + 1:
             names = "[channels, height, width]" if axes == 2 else "[channels, length]"
             self.fail(key, f"its input has shape {list(given)}; accepted is {names}")
@@ -493,6 +493,7 @@ class _Folder:
                 f"kernel_size {list(kernel)}, stride {list(stride)}, padding {list(padding)}; accepted are windows "
                 "that do not overlap: stride = kernel_size, padding = 0",
             )
+        given = _without_batch(given, 3)
         if len(given) != 3:
             self.fail(key, f"its input has shape {list(given)}; accepted is [channels, height, width]")
         if kernel[0] > given[1] or kernel[1] > given[2]:
@@ -576,6 +577,12 @@ class _Folder:
         return full if bias is None else bias + full
 
     @staticmethod
+    def reshaped(signal: _Signal, shape: tuple[int, ...]) -> _Signal:
+        """The signal with axes of length 1 dropped in front."""
+        terms = tuple(replace(term, shape=shape) if term.shape == signal.shape else term for term in signal.terms)
+        return replace(signal, shape=shape, terms=terms)
+
+    @staticmethod
     def moved(signal: _Signal, key: str, shape, terms, bias, name=None) -> _Signal:
         """What leaves node `key`."""
         return _Signal(
@@ -585,6 +592,7 @@ class _Folder:
     def fold_conv2d(self, key: str, node: Node, signal: _Signal) -> _Signal:
         """Conv1d and Conv2d."""
         self.spikes_only(key, signal)
+        signal = self.reshaped(signal, _without_batch(signal.shape, 3 if node.kind == "Conv2d" else 2))
         shape, kernels, options = self.convolution(key, node, signal.shape)
         groups = options["groups"]
         terms = []
@@ -595,7 +603,7 @@ class _Folder:
                                "or CubaLIF between convolutions")  # fmt: skip
             weights = kernels
             if term.gain is not None:
-                gain = self.by_channel(key, term.gain, signal.shape[-len(_as_map(shape)) :][0], "the scale before it")
+                gain = self.by_channel(key, term.gain, signal.shape[0], "the scale before it")
                 inner = kernels.shape[1]
                 weights = kernels * np.repeat(gain.reshape(groups, inner), len(kernels) // groups, 0)[:, :, None, None]
             terms.append(replace(term, gain=None, weights=weights, **options))
@@ -618,6 +626,7 @@ class _Folder:
     def fold_sumpool2d(self, key: str, node: Node, signal: _Signal) -> _Signal:
         """SumPool2d and AvgPool2d."""
         self.spikes_only(key, signal)
+        signal = self.reshaped(signal, _without_batch(signal.shape, 3))
         high, wide = self.pool(key, node, signal.shape)
         channels, height, width = signal.shape
         rows, columns = height // high, width // wide
@@ -980,6 +989,13 @@ def _resolve(term: _Term, aliases: Mapping[str, _Term]) -> _Term:
         passed = aliases[term.source]
         term = replace(term, source=passed.source, delay=term.delay + passed.delay)
     return term
+
+
+def _without_batch(shape: tuple[int, ...], axes: int) -> tuple[int, ...]:
+    """`shape` without the axes of length 1 before its last `axes`, which some exporters keep."""
+    while len(shape) > axes and shape[0] == 1:
+        shape = shape[1:]
+    return shape
 
 
 def _as_map(shape: tuple[int, ...]) -> tuple[int, ...]:
