@@ -1,4 +1,4 @@
-"""The recurrent network on compiled RTL: test sequences, and one long input, every spike and every potential.
+"""The recurrent network on compiled RTL: test sequences, and one long input, every read-out and every potential.
 
 `without_feedback` is what the same network reaches when it is trained without its recurrent weights, and
 `feedback_cut` when they are taken out of the trained one; chance is one in three.
@@ -57,7 +57,7 @@ def measure() -> dict:
 
 
 def compare(network: IntegerNetwork, run: BatchResult, trace: Trace) -> dict[str, int]:
-    """How many numbers of the run are not those of the reference. Hidden spikes show in the potentials they reset."""
+    """How many numbers of the run are not those of the reference; hidden spikes show in what they reset and feed."""
     assert run.readouts is not None
     assert run.decisions is not None
     assert trace.potentials is not None
