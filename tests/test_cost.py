@@ -12,7 +12,7 @@ from spikeloom.blocks.sram import ExportPlatform
 from spikeloom.config import CoreConfig
 from spikeloom.cores.digital import Accelerator, accelerator
 from spikeloom.errors import InputError
-from spikeloom.mapping import cost
+from spikeloom.mapping import bursts
 from spikeloom.mapping.cost import CostModel, MemoryCost
 from spikeloom.mapping.plan import plan_core
 from spikeloom.network.integer import IntegerLayer, IntegerNetwork, Leak
@@ -163,10 +163,10 @@ def test_cycles_when_every_neuron_fires_in_every_step(lanes):
 
 
 def test_inputs_under_way_are_limited_where_something_loads(monkeypatch):
-    assert cost.MOST_INPUTS_UNDER_WAY == 2**accelerator.IN_FLIGHT_BITS - 1
+    assert bursts.MOST_INPUTS_UNDER_WAY == 2**accelerator.IN_FLIGHT_BITS - 1
     # The same with a counter of 3 bits, which short queues can fill: inputs of one tick before a slow layer.
     monkeypatch.setattr(accelerator, "IN_FLIGHT_BITS", 3)
-    monkeypatch.setattr(cost, "MOST_INPUTS_UNDER_WAY", 7)
+    monkeypatch.setattr(bursts, "MOST_INPUTS_UNDER_WAY", 7)
     network, spikes = chain([1, 1, 1, 12], threshold=1, bias=0), np.zeros((20, 1, 1), np.uint8)
     options = {"lanes": ["full", "full", 1], "queue_depth": 8}
     counted = compare(network, CoreConfig(**options, weights="loaded"), spikes)
@@ -295,8 +295,8 @@ def test_cycles_of_a_wide_step_are_its_events_and_its_tick():
 @pytest.mark.parametrize(
     ("lanes", "message"),
     [
-        (21, r"core.lanes: 21 was given; accepted is 1 to 20 or"),
-        ([1, 2], r"core.lanes: 2 numbers were given; accepted is one, or 1"),
+        (21, r"core.lanes: 21 was given; accepted is 1 to 20, the width of the widest"),
+        ([1, 2], r"core.lanes: 2 numbers were given; accepted is one, or one for each of fc1"),
         ([21], r"core.lanes: 21 was given for layer 'fc1'; accepted is 1 to 20"),
     ],
 )
@@ -307,7 +307,7 @@ def test_refuses_lanes_that_do_not_exist(lanes, message):
 
 def test_refuses_what_does_not_fit():
     network = chain([3, 2], threshold=1, bias=0)
-    with pytest.raises(InputError, match=r"decision: 'value' does not fit the last layer; accepted: count, first"):
+    with pytest.raises(InputError, match="decision: 'value' was given, but the last layer fires; accepted: count, first"):
         CostModel(network, CoreConfig(decision="value"), steps=1)
     with pytest.raises(InputError, match="steps = 0: accepted is at least 1"):
         CostModel(network, CoreConfig(), steps=0)

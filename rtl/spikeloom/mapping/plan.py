@@ -249,6 +249,11 @@ class Edge:
     leads: bool
     """Whether the ticks of this edge say which one is the last."""
 
+    @property
+    def name(self) -> str:
+        """Name of what holds its items."""
+        return f"{self.layer}_from_{self.source}_{self.connection}"
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CorePlan:

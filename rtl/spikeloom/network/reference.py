@@ -5,6 +5,7 @@ O(B T neurons) for the neurons; memory beside the result stays within one block 
 steps at once; the layers of a network with delays go together from step to step.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,7 +14,7 @@ import numpy as np
 from ..errors import InputError
 from .integer import INPUT, IntegerLayer, IntegerNetwork
 
-__all__ = ["DecisionKind", "Trace", "simulate", "synaptic_operations"]
+__all__ = ["DecisionKind", "Trace", "arriving", "simulate", "synaptic_operations"]
 
 DecisionKind = Literal["count", "first", "value"]
 BLOCK_ELEMENTS = 1 << 21
@@ -148,8 +149,10 @@ def simulate(
     )
 
 
-def synaptic_operations(network: IntegerNetwork, inputs: np.ndarray, spikes: tuple[np.ndarray, ...]) -> np.ndarray:
-    """Spikes delivered to weights that are not 0, int64 [B, layers].
+def arriving(
+    network: IntegerNetwork, inputs: np.ndarray, spikes: Sequence[np.ndarray]
+) -> list[tuple[np.ndarray, ...]]:
+    """What every connection of each layer brings: spikes [B, T, sources], those of a delay in the step they arrive in.
 
     Parameters
     ----------
@@ -157,19 +160,32 @@ def synaptic_operations(network: IntegerNetwork, inputs: np.ndarray, spikes: tup
     inputs : array [B, T, inputs]
     spikes : arrays [B, T, neurons], one of each layer, as `simulate` gives them
 
-    What a delay still holds at the end of an input is delivered in the next one, or never where the state is cleared.
+    What a delay still holds at the end of an input arrives in the next one, or never where the state is cleared.
     """
     batch, steps, _ = inputs.shape
     sources = {INPUT: inputs} | {layer.name: fired for layer, fired in zip(network.layers, spikes, strict=True)}
-    counts = np.zeros((batch, len(network.layers)), np.int64)
-    for index, layer in enumerate(network.layers):
-        for source, connection in zip(network.sources(layer), layer.connections, strict=True):
-            sent, delay = sources[source], connection.delay
-            if delay and network.state == "keep":
-                line = sent.reshape(batch * steps, -1)
-                sent = np.concatenate([np.zeros_like(line[:delay]), line])[: batch * steps].reshape(sent.shape)
-            elif delay:
-                sent = sent[:, : max(0, steps - delay)]
+
+    def late(sent: np.ndarray, delay: int) -> np.ndarray:
+        if not delay:
+            return sent
+        lines = sent.reshape(1, batch * steps, -1) if network.state == "keep" else sent
+        nothing = np.zeros((len(lines), delay, lines.shape[2]), sent.dtype)
+        return np.concatenate([nothing, lines], axis=1)[:, : lines.shape[1]].reshape(sent.shape)
+
+    return [
+        tuple(
+            late(sources[source], connection.delay)
+            for source, connection in zip(network.sources(layer), layer.connections, strict=True)
+        )
+        for layer in network.layers
+    ]
+
+
+def synaptic_operations(network: IntegerNetwork, inputs: np.ndarray, spikes: Sequence[np.ndarray]) -> np.ndarray:
+    """Spikes delivered to weights that are not 0, int64 [B, layers]; the arrays are those of `arriving`."""
+    counts = np.zeros((len(inputs), len(network.layers)), np.int64)
+    for index, (layer, brought) in enumerate(zip(network.layers, arriving(network, inputs, spikes), strict=True)):
+        for connection, sent in zip(layer.connections, brought, strict=True):
             counts[:, index] += sent.sum(axis=1, dtype=np.int64) @ connection.fan_out
     return counts
 

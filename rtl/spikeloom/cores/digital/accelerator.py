@@ -209,7 +209,7 @@ class Accelerator(wiring.Component):
         """What stands in front of `sink` on an edge: a delay, a queue, or nothing."""
         if not edge.queue:
             return sink
-        name, shape = f"{edge.layer}_from_{edge.source}", sink.payload.shape()
+        name, shape = edge.name, sink.payload.shape()
         if edge.delay:
             m.submodules[name] = block = Delay(
                 1 << len(sink.p.address), steps=edge.delay, capacity=edge.queue, follows=edge.leads,

@@ -1,0 +1,66 @@
+"""The memories of a planned core, before anything is elaborated; registers and queues in flip-flops are none."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from ..items import AddressMap, address_bits
+from .plan import CorePlan, LayerPlan
+from .sweep import SweepPlan
+
+__all__ = ["REGISTER_DEPTH", "MemoryCost", "core_memories"]
+
+REGISTER_DEPTH = 8
+"""Queues of delays and short cuts up to this deep are flip-flops."""
+TICK_BITS = 2
+"""Of an event, beside its address: tick, last."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryCost:
+    """One memory of the core: `fc1.weights`, its rows and the bits of a row."""
+
+    name: str
+    depth: int
+    width: int
+    port_type: Literal["rom", "1r1w"]
+
+    @property
+    def bits(self) -> int:
+        """Capacity in bits."""
+        return self.depth * self.width
+
+
+def core_memories(plan: CorePlan) -> list[MemoryCost]:
+    """Every memory of the core: those of each layer, of the edges, of the decision unit."""
+    found = [memory for entry in plan.layers for memory in _layer(entry)]
+    addresses = {"input": AddressMap(plan.network.input_shape).addresses}
+    addresses |= {entry.name: entry.output_addresses for entry in plan.layers}
+    for edge in plan.edges:
+        if edge.queue > REGISTER_DEPTH:
+            width = address_bits(addresses[edge.source]) + TICK_BITS
+            found.append(MemoryCost(name=f"{edge.name}.items", depth=edge.queue, width=width, port_type="1r1w"))
+    if plan.decision == "count":
+        depth = plan.layers[-1].output_addresses
+        found.append(MemoryCost(name="decision.counts", depth=depth, width=plan.steps.bit_length(), port_type="1r1w"))
+    return found
+
+
+def _layer(entry: LayerPlan | SweepPlan) -> Iterator[MemoryCost]:
+    def memory(name: str, depth: int, width: int, writable: bool = True) -> MemoryCost:
+        return MemoryCost(
+            name=f"{entry.name}.{name}", depth=depth, width=width, port_type="1r1w" if writable else "rom"
+        )
+
+    yield memory("weights", entry.weight_depth, entry.lanes * entry.layer.weight_bits, entry.weights == "loaded")
+    sums = sum(entry.lane_bits)
+    if isinstance(entry, SweepPlan):
+        yield memory("sums0", entry.groups, sums)
+        yield memory("sums1", entry.groups, sums)
+        yield memory("states", entry.groups, entry.lanes * sum(bits for _, bits in entry.state_fields))
+        if entry.parameter_row_bits:
+            yield memory("parameters", entry.groups, entry.parameter_row_bits, entry.parameters == "loaded")
+    elif not entry.parallel:
+        yield memory("potentials", entry.groups, sums)
+    if entry.bias_bits and not entry.parallel:
+        yield memory("biases", entry.groups, entry.lanes * entry.bias_bits, entry.bias_loaded)
