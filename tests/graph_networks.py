@@ -66,7 +66,8 @@ def random_graph(seed: int, *, chain: bool) -> IntegerNetwork:
     rng = random.Random(seed)
     build = _Builder(rng)
     mapped = rng.random() < 0.7
-    build.shapes["input"] = (rng.randint(1, 2), rng.randint(2, 5), rng.randint(2, 5)) if mapped else (rng.randint(1, 9),)
+    sizes = [rng.randint(1, 2), rng.randint(2, 5), rng.randint(2, 5)] if mapped else [rng.randint(1, 9)]
+    build.shapes["input"] = tuple(sizes)
     layers, before, depth = [], "input", rng.randint(2, 4)
     for n in range(depth):
         name, final = f"l{n}", n == depth - 1

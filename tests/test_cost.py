@@ -307,7 +307,7 @@ def test_refuses_lanes_that_do_not_exist(lanes, message):
 
 def test_refuses_what_does_not_fit():
     network = chain([3, 2], threshold=1, bias=0)
-    with pytest.raises(InputError, match="decision: 'value' was given, but the last layer fires; accepted: count, first"):
+    with pytest.raises(InputError, match="'value' was given, but the last layer fires; accepted: count, first"):
         CostModel(network, CoreConfig(decision="value"), steps=1)
     with pytest.raises(InputError, match="steps = 0: accepted is at least 1"):
         CostModel(network, CoreConfig(), steps=0)

@@ -183,7 +183,7 @@ class Delay(wiring.Component):
     steps : int
         At least 1.
     capacity : int
-        Items held; at least `steps` times the most items of a step, ticks included.
+        Items held; at least `steps` times the most items of a step, ticks included, and one more where it follows.
     follows : bool
         False: a tick is let out as soon as its step is certain, before the source's tick of that step (which may
         depend on it, in a loop); its `last` is 0. True: a tick waits for the source's and says what that says.

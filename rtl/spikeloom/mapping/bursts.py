@@ -22,7 +22,21 @@ from ..config import CoreConfig
 from ..network.integer import IntegerLayer
 from .plan import CorePlan, LayerPlan
 
-__all__ = ["LONG_AGO", "Chain", "Outputs", "Readout", "flag_group", "is_dense_chain", "spike_pattern", "spike_queue"]
+__all__ = [
+    "LAST",
+    "LONG_AGO",
+    "SPIKE",
+    "TICK",
+    "Chain",
+    "Decision",
+    "Grouped",
+    "Outputs",
+    "Readout",
+    "flag_group",
+    "is_dense_chain",
+    "spike_pattern",
+    "spike_queue",
+]
 
 SPIKE, TICK, LAST = 0, 1, 2  # how a burst ends: with a spike, with a tick, with the tick of an input's last step
 LONG_AGO = -(1 << 60)
@@ -91,7 +105,7 @@ class Outputs:
         return self.last
 
 
-class _Decision:
+class Decision:
     """Tells the answer before it passes the last tick on; by counting it takes no item while it clears its counts."""
 
     def __init__(self, outputs: Outputs, *, neurons: int, kind: str, since_reset: int):
@@ -100,6 +114,7 @@ class _Decision:
         self.spike = LONG_AGO
 
     def burst(self, count: int, end: int, time: int) -> int:
+        """Take a burst; see `Outputs.burst`."""
         time = max(time, self.accepts)
         if count:
             self.spike = time + count - 1
@@ -207,7 +222,7 @@ class _Parallel(_Layer):
         return taken
 
 
-class _Grouped(_Layer):
+class Grouped(_Layer):
     """Fewer lanes than neurons: a pass over the groups for each spike, the last of a step together with its tick.
 
     A pass is a row per group. A row is issued, two cycles later it is summed and committed; a row that cannot hand
@@ -270,6 +285,7 @@ class _Grouped(_Layer):
         return taken, max(taken + 1, self.popped + 1)
 
     def burst(self, count: int, end: int, time: int) -> int:
+        """Take a burst; see `Outputs.burst`."""
         taken, rest, steady = time - 1, count, False
         while rest and not steady:
             taken, leaves = self._offered(taken + 1)
@@ -331,8 +347,8 @@ class Chain:
         since = -LONG_AGO if since_reset is None else since_reset
         after: Any = self.outputs
         if plan.decision in ("count", "first"):
-            after = _Decision(self.outputs, neurons=plan.network.outputs, kind=plan.decision, since_reset=since)
-        self.layers: list[_Parallel | _Grouped] = []
+            after = Decision(self.outputs, neurons=plan.network.outputs, kind=plan.decision, since_reset=since)
+        self.layers: list[_Parallel | Grouped] = []
         for entry in reversed(plan.layers):
             assert isinstance(entry, LayerPlan)
             layer = entry.layer
@@ -342,7 +358,7 @@ class Chain:
             if entry.parallel:
                 after = _Parallel(layer, after, readout, core, bias=entry.bias_bits > 0)
             else:
-                after = _Grouped(layer, after, readout, core, lanes=entry.lanes)
+                after = Grouped(layer, after, readout, core, lanes=entry.lanes)
             self.layers.insert(0, after)
         self.offer = 0  # when the source can offer its next item
         self.gone = deque([LONG_AGO] * MOST_INPUTS_UNDER_WAY, maxlen=MOST_INPUTS_UNDER_WAY) if plan.loads else None

@@ -175,7 +175,7 @@ class CostModel:
             times = play_graph(self.plan, inputs, spikes, isolated=isolated, since_reset=after_reset)
         work = self._work(inputs, spikes)
         return [
-            CycleReport(first_in=first, last_out=last, interval=interval, layers=tuple(entry[b] for entry in work))
+            CycleReport(first_in=first, last_out=last, interval=interval, layers=_layers(work, b))
             for b, (first, last, interval) in enumerate(times)
         ]
 
@@ -216,7 +216,7 @@ class CostModel:
             for layer, each in zip(brought, self._touched, strict=True)
         ]
         # What the spikes of a layer take its slowest listener.
-        sending = {layer.name: array.sum(axis=2, dtype=np.int64) for layer, array in zip(self.network.layers, spikes)}
+        sending = {name: spikes[index].sum(axis=2, dtype=np.int64) for name, index in self._index.items()}
         for edge in self.plan.edges:
             if edge.source in sending and not edge.delay:
                 rows = touched[self._index[edge.layer]][edge.connection]
@@ -344,8 +344,8 @@ class CostModel:
             raise InputError(f"spikes of shapes {[array.shape for array in arrays]}: accepted are {accepted}")
         return inputs, arrays
 
-    def _work(self, inputs: np.ndarray, spikes: list[np.ndarray]) -> list[list[LayerReport]]:
-        """What each layer did, by layer and input."""
+    def _work(self, inputs: np.ndarray, spikes: list[np.ndarray]) -> list[list[dict]]:
+        """Fields of `LayerReport` for each layer and input."""
         steps = inputs.shape[1]
         sops = synaptic_operations(self.network, inputs, spikes)
         result = []
@@ -380,8 +380,13 @@ class CostModel:
                 "dense_operations": np.full(len(events), steps * layer.dense_operations),
             }
             values = zip(*(column.tolist() for column in columns.values()), strict=True)
-            result.append([LayerReport(name=layer.name, **dict(zip(columns, row, strict=True))) for row in values])
+            result.append([{"name": layer.name} | dict(zip(columns, row, strict=True)) for row in values])
         return result
+
+
+def _layers(work: list[list[dict]], b: int) -> tuple[LayerReport, ...]:
+    """The reports of input `b`."""
+    return tuple(LayerReport(**entry[b]) for entry in work)
 
 
 def _reached(entry: LayerPlan | SweepPlan) -> list[np.ndarray]:

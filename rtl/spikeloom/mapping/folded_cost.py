@@ -16,21 +16,8 @@ import numpy as np
 from ..config import CoreConfig
 from ..errors import InputError
 from ..network.integer import IntegerNetwork, signed_bits
-from .cost import (
-    LAST,
-    LONG_AGO,
-    MARGIN,
-    SPIKE,
-    TICK,
-    CostModel,
-    CycleReport,
-    LayerReport,
-    MemoryCost,
-    _Decision,
-    _Grouped,
-    _Outputs,
-    _Readout,
-)
+from .bursts import LAST, LONG_AGO, SPIKE, TICK, Decision, Grouped, Outputs, Readout
+from .cost import MARGIN, CostModel, CycleReport, LayerReport, MemoryCost
 
 __all__ = ["FoldedCost", "FoldedReport", "cost_model"]
 
@@ -93,14 +80,14 @@ class FoldedCost(CostModel):
     @cached_property
     def shared_bias_bits(self) -> int:
         """Bits of a stored bias."""
-        return max(self._bias_bits(n) for n in range(len(self.groups)))
+        return max(entry.bias_bits for entry in self.plan.layers)
 
     def lane_bits(self, index: int) -> tuple[int, ...]:
         """Accumulator bits of each lane, over all layers, since they share it."""
         needed = np.ones(self.width, np.int64)
         for n, layer in enumerate(self.network.layers):
             low, high = layer.accumulator_range()
-            if self._loads_bias(n):
+            if self.plan.layers[n].bias_loaded:
                 reach = 1 << self.shared_bias_bits >> 1
                 low = low - np.minimum(layer.bias, 0) - reach
                 high = high - np.maximum(layer.bias, 0) + reach - 1
@@ -130,7 +117,7 @@ class FoldedCost(CostModel):
         add("folded.weights", depth, self.width * bits, self.core.weights == "loaded")
         add("folded.potentials", sum(self.groups), sum(self.lane_bits(0)))
         if self.shared_bias_bits:
-            loaded = any(self._loads_bias(n) for n in range(len(layers)))
+            loaded = any(entry.bias_loaded for entry in self.plan.layers)
             add("folded.biases", sum(self.groups), self.width * self.shared_bias_bits, loaded)
         if self.decision == "count":
             add("decision.counts", self.network.outputs, self.steps.bit_length())
@@ -252,13 +239,13 @@ class _Play:
 
     def __init__(self, model: FoldedCost, *, since_reset: int | None):
         self.model, core, outer = model, model.core, model.network.layers[-1]
-        self.outputs = _Outputs()
+        self.outputs = Outputs()
         since = -LONG_AGO if since_reset is None else since_reset
         after: Any = self.outputs
         if model.decision in ("count", "first"):
-            after = _Decision(self.outputs, neurons=model.network.outputs, kind=model.decision, since_reset=since)
-        readout = _Readout(self.outputs, decides=model.decision == "value") if outer.threshold is None else None
-        self.lanes = _Grouped(outer, after, readout, core, lanes=model.width)
+            after = Decision(self.outputs, neurons=model.network.outputs, kind=model.decision, since_reset=since)
+        readout = Readout(self.outputs, decides=model.decision == "value") if outer.threshold is None else None
+        self.lanes = Grouped(outer, after, readout, core, lanes=model.width)
         swept = model.chunk * -(-model.network.inputs // model.flags) - since  # the store is cleared after reset
         self.offer = 0
         self.swept = max(LONG_AGO, swept)

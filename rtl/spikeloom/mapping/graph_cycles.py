@@ -319,7 +319,9 @@ class _Rows(_Engine):
         clock, rows = self.clock, self.entry.groups
         reports, at = self.reports(tick), 0
         fired = dict(self.rows_that_fire())
-        stops = range(rows) if reports else sorted({*fired, rows - 1, *([] if release is None else [release])})
+        stops: Sequence[int] = range(rows)
+        if not reports:  # the rows in between hand nothing on
+            stops = sorted({*fired, rows - 1, rows - 1 if release is None else release})
         for row in stops:
             ready += row - at
             if ready > clock.now:
@@ -382,7 +384,7 @@ class _Grouped(_Rows):
             yield self.clock.now + 1
 
     def compute(self) -> Waits:
-        clock, rows = self.clock, self.entry.groups
+        rows = self.entry.groups
         while True:
             tick = yield from self.passes.head()
             entered = self.passes.entered

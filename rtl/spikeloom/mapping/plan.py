@@ -313,13 +313,15 @@ class CorePlan:
             for n, (source, connection) in enumerate(zip(sources, layer.connections, strict=True)):
                 step = connection.sources * layer.max_count + 1  # the most items of a step
                 lag = connection.delay or level[layer.name] - 1 - level[source]
+                # A delay that leads lets a tick out once that of `lag` steps later has come in, beside it.
+                beside = int(connection.delay > 0 and n == leader)
                 edges.append(
                     Edge(
                         source=source,
                         layer=layer.name,
                         connection=n,
                         delay=connection.delay,
-                        queue=lag * step,
+                        queue=lag * step + beside,
                         leads=n == leader,
                     )
                 )

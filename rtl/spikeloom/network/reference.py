@@ -149,9 +149,7 @@ def simulate(
     )
 
 
-def arriving(
-    network: IntegerNetwork, inputs: np.ndarray, spikes: Sequence[np.ndarray]
-) -> list[tuple[np.ndarray, ...]]:
+def arriving(network: IntegerNetwork, inputs: np.ndarray, spikes: Sequence[np.ndarray]) -> list[tuple[np.ndarray, ...]]:
     """What every connection of each layer brings: spikes [B, T, sources], those of a delay in the step they arrive in.
 
     Parameters
