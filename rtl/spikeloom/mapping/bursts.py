@@ -21,6 +21,7 @@ import numpy as np
 from ..config import CoreConfig
 from ..network.integer import IntegerLayer
 from .plan import CorePlan, LayerPlan
+from .words import sent
 
 __all__ = [
     "LAST",
@@ -72,10 +73,13 @@ def flag_group(neurons: int) -> int:
 def spike_pattern(entry: LayerPlan, spikes: np.ndarray) -> list:
     """What the serialiser of a layer gets, per input and step; `spikes` is an array [B, T, neurons].
 
-    With a lane for every neuron: (spikes, spikes of the last group of flags that has any). With fewer: the
+    With a lane for every neuron: (words of spikes, those of the last group of flags that has any). With fewer: the
     (group, spikes) of each group that has some, without the last group, and the spikes of that.
     """
     batch, steps, neurons = spikes.shape
+    if entry.events_out > 1:
+        width = flag_group(-(-neurons // entry.events_out))
+        return np.stack(sent(spikes, events=entry.events_out, width=width), axis=2).tolist()
     width = flag_group(neurons) if entry.parallel else entry.lanes
     sums = np.add.reduceat(spikes, np.arange(0, neurons, width), axis=2, dtype=np.int64)
     if entry.parallel:

@@ -21,6 +21,7 @@ from .graph_cycles import play_graph, touched_rows
 from .memories import MemoryCost, core_memories
 from .plan import LayerPlan, plan_core
 from .sweep import SweepPlan
+from .words import fullest, packed
 
 __all__ = ["CostModel", "CycleReport", "LayerReport", "MemoryCost"]
 
@@ -183,7 +184,7 @@ class CostModel:
         self, inputs: np.ndarray, spikes: list[np.ndarray], *, isolated: bool, since_reset: int | None
     ) -> list[tuple[int, int, int]]:
         """(first item in, last output, interval) of each input of a chain of dense layers."""
-        counts = inputs.sum(axis=2, dtype=np.int64).tolist()
+        counts = self._words(0, inputs).tolist()
         layers = [entry for entry in self.plan.layers if isinstance(entry, LayerPlan)]
         patterns = [spike_pattern(entry, array) for entry, array in zip(layers, spikes, strict=True)]
         chain, times = None, []
@@ -211,12 +212,9 @@ class CostModel:
         inputs, spikes = self._checked(inputs, spikes)
         values = self._values
         brought = arriving(self.network, inputs, spikes)
-        touched = [
-            [sent.astype(np.int64) @ rows for sent, rows in zip(layer, each, strict=True)]
-            for layer, each in zip(brought, self._touched, strict=True)
-        ]
+        touched = [self._rows(index, layer) for index, layer in enumerate(brought)]
         # What the spikes of a layer take its slowest listener.
-        sending = {name: spikes[index].sum(axis=2, dtype=np.int64) for name, index in self._index.items()}
+        sending = {name: self._words(index + 1, spikes[index]) for name, index in self._index.items()}
         for edge in self.plan.edges:
             if edge.source in sending and not edge.delay:
                 rows = touched[self._index[edge.layer]][edge.connection]
@@ -283,11 +281,14 @@ class CostModel:
                 "spikes per step of the input and of each layer"
             )
         rate = dict(zip((INPUT, *self._index), map(float, rates), strict=True))
-        touched = {
-            (edge.layer, edge.connection): rate[edge.source]
-            * float(self._touched[self._index[edge.layer]][edge.connection].mean())
-            for edge in self.plan.edges
-        }
+        events, ports = self.core.events_per_cycle, self.core.weight_ports
+        touched = {}  # rows, or words of several spikes, by layer and connection
+        for edge in self.plan.edges:
+            taken = rate[edge.source]
+            if events > 1:
+                taken = fullest(taken, events=events, ports=ports if edge.source == INPUT else 1)
+            mean = float(self._touched[self._index[edge.layer]][edge.connection].mean())
+            touched[edge.layer, edge.connection] = taken * mean
         paces, first, last = [], [], []  # of a step in each layer, and what the first and the last one take
         for entry in self.plan.layers:
             layer, groups, name = entry.layer, entry.groups, entry.name
@@ -334,6 +335,21 @@ class CostModel:
         mean = float(np.concatenate(self._touched[index]).mean())
         return int(mean) if mean.is_integer() else round(mean, 3)
 
+    def _words(self, index: int, spikes: np.ndarray) -> np.ndarray:
+        """Words per step of the spikes that layer `index` takes, or, behind the last layer, that leave the core."""
+        events = self.core.events_per_cycle
+        if events == 1 or index == len(self.groups):
+            return spikes.sum(axis=2, dtype=np.int64)
+        # A serialiser fills slot n mod events from neuron n, whatever the ports.
+        return packed(spikes, events=events, ports=1 if index else self.core.weight_ports)
+
+    def _rows(self, index: int, brought: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Rows, or words of several spikes, that a step takes layer `index`, by connection: int64 [B, T] each."""
+        if self.core.events_per_cycle > 1:
+            return [self._words(index, spikes) for spikes in brought]
+        touched = self._touched[index]
+        return [spikes.astype(np.int64) @ rows for spikes, rows in zip(brought, touched, strict=True)]
+
     def _checked(self, inputs: np.ndarray, spikes: Sequence[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
         inputs, arrays = np.asarray(inputs), [np.asarray(array) for array in spikes]
         layers = self.network.layers
@@ -365,13 +381,14 @@ class CostModel:
                 leak = np.full(len(events), steps + bool(entry.bias_bits))
             else:
                 leak = (events == 0).sum(axis=1) * groups
+            work = np.sum([part.sum(axis=1) for part in self._rows(index, brought)], axis=0)
             held = 0
             if layer.threshold is None:
                 held = (layer.neurons - groups) * (steps if self.core.readout == "tick" else 1)
             columns = {
                 "events_in": events.sum(axis=1),
                 "events_out": after.sum(axis=(1, 2), dtype=np.int64),
-                "busy_cycles": rows + leak + held,
+                "busy_cycles": work + leak + held,
                 "leak_cycles": leak,
                 "weight_rows": rows,
                 "lane_slots": rows * entry.lanes,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from ..items import AddressMap, address_bits
 from .plan import CorePlan, LayerPlan
@@ -23,7 +23,7 @@ class MemoryCost:
     name: str
     depth: int
     width: int
-    port_type: Literal["rom", "1r1w"]
+    port_type: Literal["rom", "rom2", "1r1w", "2r1w"]
 
     @property
     def bits(self) -> int:
@@ -52,7 +52,7 @@ def _layer(entry: LayerPlan | SweepPlan) -> Iterator[MemoryCost]:
             name=f"{entry.name}.{name}", depth=depth, width=width, port_type="1r1w" if writable else "rom"
         )
 
-    yield memory("weights", entry.weight_depth, entry.lanes * entry.layer.weight_bits, entry.weights == "loaded")
+    yield from _weights(entry)
     sums = sum(entry.lane_bits)
     if isinstance(entry, SweepPlan):
         yield memory("sums0", entry.groups, sums)
@@ -64,3 +64,18 @@ def _layer(entry: LayerPlan | SweepPlan) -> Iterator[MemoryCost]:
         yield memory("potentials", entry.groups, sums)
     if entry.bias_bits and not entry.parallel:
         yield memory("biases", entry.groups, entry.lanes * entry.bias_bits, entry.bias_loaded)
+
+
+def _weights(entry: LayerPlan | SweepPlan) -> Iterator[MemoryCost]:
+    """The banks of weights: every n-th row each, with as many read ports as the plan asks for."""
+    ports, banks = 1, 1
+    if isinstance(entry, LayerPlan):
+        ports, banks = entry.ports, entry.events // entry.ports
+    kind: Any = f"{ports}r1w" if entry.weights == "loaded" else "rom2" if ports == 2 else "rom"
+    for bank in range(banks):
+        yield MemoryCost(
+            name=f"{entry.name}.weights{bank if banks > 1 else ''}",
+            depth=-(-(entry.weight_depth - bank) // banks),
+            width=entry.lanes * entry.layer.weight_bits,
+            port_type=kind,
+        )
