@@ -1,5 +1,6 @@
 """Runs an accelerator in `amaranth.sim` and returns everything its streams say."""
 
+import itertools
 import random
 from dataclasses import dataclass, field
 
@@ -26,6 +27,9 @@ class CoreRun:
     dropped: int = 0
     refused: int = 0  # of the latest image, where anything is loaded
     complete: int = 0
+    loaded: int = 0  # words of streamed weights that were taken
+    waits: int = 0
+    origin: int = 0  # cycle in which the first event is offered
     first_in: list = field(default_factory=list)  # cycle after reset in which each input's first item was taken
     last_out: list = field(default_factory=list)  # and in which its last output was, on whichever stream
 
@@ -72,10 +76,13 @@ def run_core(
     images=None,
     limit=200_000,
     rest: int | None = None,
+    stream: tuple[list[int], list[int]] | None = None,
 ) -> CoreRun:
     """Play `spikes` back to back; `stall` is the longest pause on every stream; `images[b]` is loaded before input b.
 
-    With `rest`, an input is offered that many cycles after the one before has left (the first: after reset).
+    Where weights are streamed, `stream` is what the load port gets first, and then again and again; events are offered
+    once some of it is taken, without stalls once no more is. With `rest`, an input is offered that many cycles after
+    the one before has left (the first: after reset).
     """
     rng = random.Random(seed)
     dut = Accelerator(plan)
@@ -91,7 +98,19 @@ def run_core(
     # Cycles in which an input left each output: with its last tick, its last value, its decision.
     left = {name: [] for name in ("events_out", "readout", "decision") if hasattr(dut, name)}
 
+    async def loader(ctx):
+        first, again = stream or ([], [])
+        for word in itertools.chain(first, itertools.cycle(again)):
+            await stream_put(ctx, dut.load, word, pause=rng.randint(0, stall))
+            run.loaded += 1
+
     async def producer(ctx):
+        before = -1
+        while stream and (not run.loaded or (not stall and run.loaded != before)):
+            before = run.loaded
+            for _ in range(8):
+                await ctx.tick()
+        run.origin = run.cycles + 1  # this one has not been counted yet
         for b, items in enumerate(per_input):
             if rest is not None:
                 while len(left["events_out"]) < b:
@@ -119,6 +138,8 @@ def run_core(
         run.dropped = ctx.get(dut.dropped)
         if plan.loads:
             run.refused, run.complete = ctx.get(dut.load_refused), ctx.get(dut.load_complete)
+        if plan.streams:
+            run.waits = ctx.get(dut.weight_waits)
 
     def listener(stream, into):
         async def bench(ctx):
@@ -145,6 +166,8 @@ def run_core(
             run.cycles += 1
 
     sim.add_testbench(producer)
+    if stream:
+        sim.add_testbench(loader, background=True)
     sim.add_testbench(consumer)
     sim.add_testbench(clock, background=True)
     for name in left:

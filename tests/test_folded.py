@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
-from core_bench import items_of, run_core
+from core_bench import check_core, items_of, run_core
 from networks import RESETS, network_of, random_spec
 from spikeloom.blocks.spike_store import SpikeStore
 from spikeloom.config import CoreConfig
@@ -15,7 +15,7 @@ from spikeloom.cores.digital import Accelerator
 from spikeloom.errors import InputError
 from spikeloom.export import verilog
 from spikeloom.mapping.folded_cost import FoldedReport, cost_model
-from spikeloom.mapping.image import image_words
+from spikeloom.mapping.image import build_image, image_words, read_image, stream_words
 from spikeloom.mapping.plan import plan_core
 from spikeloom.network.connections import Connection
 from spikeloom.network.integer import IntegerLayer, IntegerNetwork
@@ -93,7 +93,7 @@ def test_everything_with_everything(part):
 def test_loaded(loaded):
     """Several networks, one after the other, in one core; some with a direct current for each input."""
     traces = []
-    for seed in range(6):
+    for seed in range(4):
         rng = random.Random(seed)
         kinds = {
             "leak": rng.choice(["linear", "shift", "shift2", "multiply"]), "other_leak": rng.choice(["shift", "none"]),
@@ -258,6 +258,118 @@ def test_store():
     sim.run()
     padded = np.pad(inputs, ((0, 0), (0, 0), (0, 1))).reshape(-1, 4)
     assert seen == [int(row @ [1, 2, 4, 8]) for row in padded]
+
+
+def streamed_case(seed: int):
+    """A chain, a core with a small weight buffer and three inputs."""
+    network, core, spikes = folded_case(seed)
+    rng = random.Random(-seed)
+    outer = network.layers[-1]
+    least = max(*(layer.fan_in for layer in network.layers), outer.fan_in * -(-outer.neurons // core.lanes))
+    core = dataclasses.replace(
+        core,
+        weights="loaded",
+        parameters=rng.choice(["fixed", "loaded"]),
+        weight_buffer=2 * least + rng.choice([0, 1, 2, 20, 50]),
+        load_bits=rng.choice([32, 64]),
+        fold_steps=rng.choice(["auto", "auto", 2, 1]),
+        probe=rng.random() < 0.3,
+    )
+    return network, core, spikes
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_streamed(seed):
+    """Every bit with stalls on all streams and on the weights; without, every cycle and every wait for weights."""
+    network, core, spikes = streamed_case(seed)
+    steps = spikes.shape[1]
+    plan, trace = plan_core(network, core, steps=steps), simulate(network, spikes)
+    stream = (image_words(plan), stream_words(plan))
+    stalled = run_core(plan, spikes, stream=stream, stall=1 + seed % 4, seed=seed)
+    np.testing.assert_array_equal(stalled.spikes, trace.spikes[-1])
+    model = cost_model(network, core, steps=steps)
+    run = run_core(plan, spikes, stream=stream, rest=plan.settle + 300)
+    np.testing.assert_array_equal(run.spikes, trace.spikes[-1])
+    reports = model.cycles(spikes, trace.spikes)
+    assert [report.latency for report in reports] == latencies(run)
+    assert sum(report.weight_waits for report in reports) == run.waits
+    run = run_core(plan, spikes, stream=stream)
+    reports = model.cycles(spikes, trace.spikes, gap="back_to_back")
+    assert [report.first_in + run.origin for report in reports] == run.first_in
+    assert [report.last_out + run.origin for report in reports] == run.last_out
+    assert sum(report.weight_waits for report in reports) == run.waits
+
+
+def test_streamed_cases_are_of_all_kinds():
+    """There are layers of several tiles, the last one smaller, waits for weights, and none."""
+    several = uneven = 0
+    waits = []
+    for seed in range(10):
+        network, core, spikes = streamed_case(seed)
+        plan, trace = plan_core(network, core, steps=spikes.shape[1]), simulate(network, spikes)
+        assert plan.folded is not None
+        several += len(plan.folded.tiles) > len(network.layers)
+        uneven += any(tile.groups < plan.folded.tile_groups(tile.layer) for tile in plan.folded.tiles)
+        model = cost_model(network, core, steps=spikes.shape[1])
+        waits += [report.weight_waits for report in model.cycles(spikes, trace.spikes)]
+    assert several > 2
+    assert uneven > 0
+    assert 0 in waits
+    assert max(waits) > 20
+
+
+def test_streamed_everything_with_everything():
+    """All kinds of neurons through a buffer of two tiles, with stalls everywhere."""
+    traces = []
+    for number, case in list(enumerate(CASES))[::5]:
+        rng = random.Random(number)
+        network = network_of(specs_of(case, rng), case["state"])
+        lanes = rng.choice([1, 2, 3])
+        outer = network.layers[-1]
+        least = max(*(layer.fan_in for layer in network.layers), outer.fan_in * -(-outer.neurons // lanes))
+        core = CoreConfig(
+            schedule="folded", lanes=lanes, weights="loaded", weight_buffer=2 * least, load_bits=64,
+            fold_steps=case["fold_steps"], readout=case["ticks"],
+        )  # fmt: skip
+        plan, spikes = plan_core(network, core, steps=STEPS), random_spikes(rng, 3, STEPS, network.inputs)
+        trace = simulate(network, spikes, potentials=True)
+        run = run_core(plan, spikes, stream=(image_words(plan), stream_words(plan)), stall=case["stall"], seed=number)
+        check_core(plan, spikes, run, trace)
+        traces.append(trace)
+    lively([trace for trace in traces if trace.readout is None])
+
+
+def test_wrong_tiles_are_refused():
+    """Of another core, or out of turn: read to their end, nothing changed; the stream goes on with what was wanted."""
+    network, core, spikes = streamed_case(0)
+    core = dataclasses.replace(core, parameters="fixed", load_bits=32, probe=False)
+    plan = plan_core(network, core, steps=spikes.shape[1])
+    other = plan_core(network, dataclasses.replace(core, fold_steps=3), steps=spikes.shape[1])
+    assert plan.folded is not None
+    assert len(plan.folded.tiles) > 1
+    good, foreign = stream_words(plan), stream_words(other)
+    late = good.copy()
+    late[4] += 1  # the second tile where the first is wanted
+    broken = [*good[:3], 5, *good[4:9]]  # ends within a tile
+    trace = simulate(network, spikes)
+    for bad in (foreign, late, broken):
+        run = run_core(plan, spikes, stream=(bad + good, good), stall=1)
+        np.testing.assert_array_equal(run.spikes, trace.spikes[-1])
+    silent = run_core(plan, spikes[:0], stream=(late, late))
+    assert (silent.refused, silent.complete) == (1, 0)
+
+
+def test_images_of_streamed_cores():
+    network, core, spikes = streamed_case(2)
+    core = dataclasses.replace(core, parameters="loaded", load_bits=64)
+    plan = plan_core(network, core, steps=spikes.shape[1])
+    image = build_image(plan)
+    assert read_image(image, plan) == image_words(plan)
+    assert len(image) == 8 * len(image_words(plan))
+    with pytest.raises(InputError, match="damaged"):
+        read_image(image[:-8], plan)
+    with pytest.raises(InputError, match="streams no weights"):
+        stream_words(plan_core(network, dataclasses.replace(core, weight_buffer="auto", load_bits=32), steps=3))
 
 
 def test_refused():

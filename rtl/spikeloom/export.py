@@ -20,13 +20,13 @@ from .config import render_config
 from .cores.digital import Accelerator
 from .errors import InputError, SpikeloomError
 from .mapping.folded_cost import cost_model
-from .mapping.image import image_words
+from .mapping.image import build_image
 from .mapping.plan import CorePlan
 from .network.reference import simulate
 from .network.storage import network_bytes
 from .output import check_replaceable, replace_folder
 from .project import Inputs, Project
-from .vectors import expected_streams, load_flag, stimulus_words
+from .vectors import expected_streams, load_flag, load_stream, stimulus_words
 
 __all__ = ["Exported", "check_fresh", "elaborate", "read_manifest", "verilog"]
 
@@ -48,6 +48,8 @@ MEANINGS = {
     "load": "image words",
     "load_refused": "the latest image was for another core, or damaged",
     "load_complete": "the latest image was taken whole",
+    "load_tile": "number of the tile of weights that must come next",
+    "weight_waits": "cycles in which idle lanes waited for weights",
     "dropped": "input events whose address no neuron listens to, saturating",
 }
 
@@ -177,7 +179,9 @@ def elaborate(
                 digits = -(-record.width // 4)
                 files[f"rtl/{record.image}"] = "".join(f"{row:0{digits}x}\n" for row in record.contents)
         if plan.loads:
-            files[f"{config.name}.image"] = np.array(image_words(plan), dtype="<u4").tobytes()
+            files[f"{config.name}.image"] = build_image(plan)
+        if plan.streams:
+            files[f"{config.name}.tiles"] = build_image(plan, tiles=True)
         files |= _bench(project, plan, exported, inputs, trace)
         manifest = _manifest(project, plan, exported, files)
         files["manifest.json"] = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
@@ -195,6 +199,7 @@ def _bench(project: Project, plan: CorePlan, exported: Exported, inputs: Inputs,
     stimulus = stimulus_words(plan, inputs.spikes, inputs.current)
     item_bits = load_flag(plan.input_slots.bits).bit_length() - 1
     streams = expected_streams(plan, trace)
+    fed, again = load_stream(plan)
     widths = {port: bits for port, _, bits in exported.ports}
     probes = [
         port.removesuffix("__valid")
@@ -211,11 +216,17 @@ def _bench(project: Project, plan: CorePlan, exported: Exported, inputs: Inputs,
         input_bits=widths["events_in__payload"],
         item_bits=item_bits,
         loads=plan.loads,
+        load_bits=plan.core.load_bits,
+        fed=len(fed) + len(again),
+        fed_again=len(fed),
         probes=[{"name": probe, "bits": widths[f"{probe}__payload"]} for probe in probes],
         settle=plan.settle,
         files=sorted({record.module for record in exported.memories}),
     )
     files: dict[str, str | bytes] = {f"bench/{project.config.name}_tb.v": bench}
+    if again:
+        digits = plan.core.load_bits // 4
+        files["bench/load.mem"] = "".join(f"{word:0{digits}x}\n" for word in fed + again)
     files["bench/stimulus.mem"] = "".join(f"{word:0{item_bits // 4 + 2}x}\n" for word in stimulus)
     for name, words in streams.items():
         digits = -(-widths[f"{name}__payload"] // 4)
@@ -264,6 +275,12 @@ def check_fresh(project: Project, folder: Path) -> dict:
     return manifest
 
 
+def _tiles(plan: CorePlan, layer: int) -> list[list[int]]:
+    """First group and number of groups of each tile of a folded layer; empty for an engine of its own."""
+    tiles = plan.folded.tiles if plan.folded is not None else ()
+    return [[tile.first_group, tile.groups] for tile in tiles if tile.layer == layer]
+
+
 def _manifest(project: Project, plan: CorePlan, exported: Exported, files: dict) -> dict:
     config = project.config
     cost = cost_model(plan.network, config.core, steps=config.input.steps, direct=config.input.coding == "current")
@@ -288,6 +305,8 @@ def _manifest(project: Project, plan: CorePlan, exported: Exported, files: dict)
         "steps": config.input.steps,
         "events_per_cycle": config.core.events_per_cycle,
         "weight_ports": config.core.weight_ports,
+        "load_bits": plan.core.load_bits,
+        "streams": plan.streams,
         "inputs": plan.network.inputs,
         "outputs": plan.network.outputs,
         "settle": plan.settle,
@@ -305,6 +324,8 @@ def _manifest(project: Project, plan: CorePlan, exported: Exported, files: dict)
                 "shape": list(entry.layer.shape),
                 "lanes": entry.lanes,
                 "rows": entry.groups,
+                "tiles": _tiles(plan, index),
+                "chunk_steps": plan.folded.steps if plan.folded is not None else 0,
                 "accumulator_bits": list(entry.lane_bits),
                 "neuron_bits": entry.neuron_bits.tolist(),
                 "bias_bits": entry.bias_bits,
@@ -316,7 +337,7 @@ def _manifest(project: Project, plan: CorePlan, exported: Exported, files: dict)
                 "weights": entry.layer.synapses,
                 "nonzero_weights": sum(int(np.count_nonzero(c.weights)) for c in entry.layer.connections),
             }
-            for entry in plan.layers
+            for index, entry in enumerate(plan.layers)
         ],
         "memories": [
             {

@@ -3,11 +3,11 @@
 import numpy as np
 
 from .items import AddressMap, address_bits, encode_events
-from .mapping.image import image_words
+from .mapping.image import image_words, stream_words
 from .mapping.plan import CorePlan
 from .network.reference import Trace
 
-__all__ = ["LOAD", "expected_streams", "load_flag", "stimulus_words"]
+__all__ = ["LOAD", "expected_streams", "load_flag", "load_stream", "stimulus_words"]
 
 LOAD = 1 << 32
 """Set in a stimulus word that goes to the load port instead of `events_in`; see `load_flag`."""
@@ -21,17 +21,26 @@ def load_flag(event_bits: int) -> int:
 def stimulus_words(plan: CorePlan, spikes: np.ndarray, current: np.ndarray | None = None) -> list[int]:
     """What a bench plays for the inputs `spikes` [B, T, inputs]: images and events, in order.
 
-    A core that loads gets its network first; with `current` [B, neurons of the first layer] each input is preceded by
+    A core that loads gets its network first, but one that streams its weights, whose load port is fed beside the
+    events (`load_stream`); with `current` [B, neurons of the first layer] each input is preceded by
     its biases.
     """
     load = load_flag(plan.input_slots.bits)
-    words = [load | word for word in image_words(plan)] if plan.loads else []
+    words = [load | word for word in image_words(plan)] if plan.loads and not plan.streams else []
     addressing = AddressMap(plan.network.input_shape)
     for b in range(len(spikes)):
         if current is not None:
             words += [load | word for word in image_words(plan, current=current[b])]
         words += encode_events(spikes[b : b + 1], addressing, slots=plan.input_slots)[0].tolist()
     return words
+
+
+def load_stream(plan: CorePlan) -> tuple[list[int], list[int]]:
+    """What the load port of a core that streams its weights gets: words at first, and words again and again.
+
+    Both are empty for every other core.
+    """
+    return (image_words(plan), stream_words(plan)) if plan.streams else ([], [])
 
 
 def expected_streams(plan: CorePlan, trace: Trace) -> dict[str, list[int]]:

@@ -81,6 +81,7 @@ class CompiledDesign:
         spikes: np.ndarray,
         *,
         load: list[int] | None = None,
+        stream: list[int] | None = None,
         load_each: list[list[int]] | None = None,
         isolated: bool = False,
         stall: int = 0,
@@ -95,6 +96,7 @@ class CompiledDesign:
         ----------
         spikes : uint8 [B, T, inputs]
         load : words for the load port before the first input of each process
+        stream : words that follow it again and again, to a core that streams its weights
         load_each : words before each input (direct current)
         isolated : bool
             Start an input only when the one before has ended; else inputs follow back to back.
@@ -120,8 +122,9 @@ class CompiledDesign:
         with ThreadPoolExecutor(len(parts)) as pool:
             jobs = [
                 pool.submit(
-                    self._run, running, spikes[p], load or [], None if load_each is None else [load_each[b] for b in p],
-                    isolated, stall, seed + n, waveform, readout_ticks,
+                    self._run, running, spikes[p], load or [], stream or [],
+                    None if load_each is None else [load_each[b] for b in p], isolated, stall, seed + n, waveform,
+                    readout_ticks,
                 )
                 for n, p in enumerate(parts)
             ]  # fmt: skip
@@ -132,13 +135,20 @@ class CompiledDesign:
                 raise
         return _joined(results)
 
-    def _run(self, running, spikes, load, load_each, isolated, stall, seed, waveform, readout_ticks) -> BatchResult:
+    def _run(
+        self, running, spikes, load, stream, load_each, isolated, stall, seed, waveform, readout_ticks
+    ) -> BatchResult:
         addressing = AddressMap(tuple(self.manifest["input_shape"]))
         slots = EventSlots(
             addressing.addresses, self.manifest.get("events_per_cycle", 1), self.manifest.get("weight_ports", 1)
         )
         words, counts = encode_events(spikes, addressing, slots=slots)
-        chunks, start = [np.array([len(spikes)], np.uint32)], 0
+        size = self.manifest["load_bits"] // 8
+        fed = b"".join(word.to_bytes(size, "little") for word in load + stream) if stream else b""
+        head = [len(spikes), len(load) if stream else 0, len(stream)]
+        chunks, start = [np.array(head, np.uint32), np.frombuffer(fed, "<u4")], 0
+        if stream:
+            load = []
         for b, count in enumerate(counts):
             extra = (load if b == 0 else []) + (load_each[b] if load_each is not None else [])
             chunks += [
@@ -277,6 +287,17 @@ def _potentials(words: np.ndarray, layer: dict, batch: int, steps: int) -> np.nd
     unpacked = np.unpackbits(np.ascontiguousarray(words).view(np.uint8), axis=1, bitorder="little")
     fields = unpacked[:, row_bits : row_bits + lanes * bits].reshape(-1, lanes, bits).astype(np.int64)
     values = _signed((fields << np.arange(bits)).sum(axis=2), bits)
+    if len(layer["shape"]) == 1 and layer["tiles"]:  # of a folded layer: [chunk][tile][step][row]
+        values = values.reshape(batch, -1, lanes)
+        placed = np.empty((batch, steps, rows, lanes), np.int64)
+        seen, chunk = 0, layer["chunk_steps"]
+        for begin in range(0, steps, chunk):
+            size = min(chunk, steps - begin)
+            for first, groups in layer["tiles"]:
+                part = values[:, seen : seen + size * groups].reshape(batch, size, groups, lanes)
+                placed[:, begin : begin + size, first : first + groups] = part
+                seen += size * groups
+        return placed.reshape(batch, steps, rows * lanes)[:, :, : layer["neurons"]]
     if len(layer["shape"]) == 1:
         return values.reshape(batch, steps, rows * lanes)[:, :, : layer["neurons"]]
     channels, height, width = layer["shape"]  # rows go position by position
@@ -418,15 +439,21 @@ def _ports_header(manifest: dict) -> str:
         return "true" if streams[n].name == "decision" else "false"
 
     ends = " || ".join(f"s == {n}" for n, stream in enumerate(streams) if not stream.name.startswith("probe_"))
+    words = manifest["load_bits"] // WORD
+    payload = {
+        1: "model.load___05Fpayload = words[0];",
+        2: "model.load___05Fpayload = words[0] | uint64_t{words[1]} << 32;",
+    }.get(words, f"for (int n = 0; n < {words}; ++n) model.load___05Fpayload[n] = words[n];")
     load = (
-        "  model.load___05Fvalid = valid; model.load___05Fpayload = word;\n"
+        f"  model.load___05Fvalid = valid;\n  if (valid) {{ {payload} }}\n"
         if loads
-        else "  (void)model, (void)valid, (void)word;\n"
+        else "  (void)model, (void)valid, (void)words;\n"
     )
     return (
         '#include "Vdesign.h"\nusing Model = Vdesign;\n'
         f"constexpr int STREAMS = {len(streams)};\n"
         f"constexpr int EVENT_WORDS = {1 if event_bits <= WORD else 2};\n"
+        f"constexpr uint32_t LOAD_WORDS = {words};\n"
         f"constexpr uint32_t SETTLE = {manifest['settle']};\n"
         "template <typename T> uint32_t word(const T& value, int n) {\n"
         "  return static_cast<uint32_t>(uint64_t{value} >> (32 * n));\n}\n"
@@ -446,7 +473,7 @@ def _ports_header(manifest: dict) -> str:
         + "}\ninline bool closes(const Model& model, int s) {\n"
         + switch(lambda n: f"return {closing(n)};", "return false;")
         + f"}}\ninline bool counts_as_end(int s) {{ return {ends}; }}\n"
-        + "inline void set_load(Model& model, bool valid, uint32_t word) {\n"
+        + "inline void set_load(Model& model, bool valid, const uint32_t* words) {\n"
         + load
         + "}\n"
         + "inline bool load_ready(const Model& model) {\n"

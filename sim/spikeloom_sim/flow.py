@@ -19,13 +19,13 @@ import numpy as np
 from spikeloom.errors import InputError, SpikeloomError
 from spikeloom.export import check_fresh, verilog
 from spikeloom.mapping.folded_cost import cost_model
-from spikeloom.mapping.image import image_words
+from spikeloom.mapping.image import image_words, stream_words
 from spikeloom.mapping.plan import CorePlan
 from spikeloom.network.reference import Trace, simulate, synaptic_operations
 from spikeloom.output import replace_folder
 from spikeloom.project import Inputs, Project
 from spikeloom.tools import require_tool, tool_environment
-from spikeloom.vectors import expected_streams, load_flag, stimulus_words
+from spikeloom.vectors import expected_streams, load_flag, load_stream, stimulus_words
 
 from .batch import BatchResult, compile_design
 
@@ -197,7 +197,8 @@ class _Batch(_Run):
             part = _slice(inputs, start, min(batch, start + CHUNK))
             trace = self.trace(part)
             result = design.run(
-                part.spikes, load=image_words(plan) if plan.loads else None, load_each=self._currents(part),
+                part.spikes, load=image_words(plan) if plan.loads else None,
+                stream=stream_words(plan) if plan.streams else None, load_each=self._currents(part),
                 isolated=True, stall=options.stall, seed=options.seed + start,
                 readout_ticks=plan.core.readout == "tick",
             )  # fmt: skip
@@ -254,7 +255,8 @@ class _Batch(_Run):
             design = compile_design(Path(scratch), manifest, waveforms=self.options.waveform)
             first = _slice(inputs, 0, 1)
             result: BatchResult = design.run(
-                first.spikes, load=image_words(plan) if plan.loads else None, load_each=self._currents(first),
+                first.spikes, load=image_words(plan) if plan.loads else None,
+                stream=stream_words(plan) if plan.streams else None, load_each=self._currents(first),
                 isolated=True, readout_ticks=plan.core.readout == "tick",
                 waveform=self.target / "example.vcd" if self.options.waveform else None,
             )  # fmt: skip
@@ -323,6 +325,7 @@ class _Cocotb(_Run):
                 vectors = {
                     "load_flag": load_flag(self.plan.input_slots.bits),
                     "stimulus": stimulus_words(self.plan, part.spikes, part.current),
+                    "stream": load_stream(self.plan),
                     "streams": expected_streams(self.plan, self.trace(part)),
                     "probes": [f"probe_{layer.name}" for layer in self.plan.layers] if self.plan.core.probe else [],
                     "stall": self.options.stall,

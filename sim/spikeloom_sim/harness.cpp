@@ -1,7 +1,8 @@
 // Streams whole data sets through a compiled design, with no interpreter in the clock loop.
 //
-// Input file, 32-bit words: inputs, then for each input {load words n, n words, items m, m events}; an event of
-// more than 32 bits has two words, low and high.
+// Input file, 32-bit words: inputs, streamed words f and r (of LOAD_WORDS words each, the first f once, the other r again
+// and again; both 0 where no weights are streamed) and these, then for each input {load words n, n words, items m, m
+// events}; an event of more than 32 bits has two words, low and high.
 // Output file, 32-bit words: for each input {first, last, taken}: cycles of the first event taken, of the last word
 // given and of the last event taken (each as low, high); then for each output stream {words, bits, payloads}.
 // `ports.h` is generated for the design: it defines Model, Streams and the accessors used here.
@@ -101,7 +102,7 @@ int main(int argc, char** argv) {
   for (int s = 0; s < STREAMS; ++s) set_ready(*model, s, false);
   model->clk = 0;
   model->events_in___05Fvalid = 0;
-  set_load(*model, false, 0);
+  set_load(*model, false, nullptr);
   model->rst = 1;
   for (int n = 0; n < 3; ++n) settle(), tick();
   model->rst = 0;
@@ -113,7 +114,13 @@ int main(int argc, char** argv) {
     bool begun = false;
   };
   std::vector<Stamp> stamps(inputs);
-  size_t position = 1;
+  const uint32_t streamed_first = input[1], streamed = input[1] + input[2];
+  const uint32_t* stream = input.data() + 3;
+  uint32_t next = 0;           // streamed word
+  uint32_t unfed = 0;          // cycles since one was taken
+  bool stream_held = false, begun = false;
+  Dice feeder(seed + 2);
+  size_t position = 3 + size_t{streamed} * LOAD_WORDS;
   uint32_t current = 0;        // input being sent
   uint32_t finished = 0;       // inputs whose every word has been given
   uint32_t quiet = SETTLE;     // cycles since the latest input finished
@@ -126,7 +133,9 @@ int main(int argc, char** argv) {
   std::vector<uint32_t> ends(STREAMS, 0);
 
   while (finished < inputs) {
-    if (!opened && current < inputs && (!isolated || (finished == current && quiet >= SETTLE))) {
+    // The first event comes behind the first image; an isolated input finds the buffers of weights filled.
+    const bool fed = !streamed || (begun && (!isolated || unfed >= 16));
+    if (!opened && current < inputs && fed && (!isolated || (finished == current && quiet >= SETTLE))) {
       loads = input[position++];
       items = ~0u;
       opened = true;
@@ -136,7 +145,11 @@ int main(int argc, char** argv) {
     const bool go = opened && (loading || !resting) && (held || !stall || !producer.roll(stall));
     if (resting && !loading) --resting;
     const bool sending = opened && !loading && items > 0;
-    set_load(*model, go && loading, loading ? input[position] : 0);
+    const bool feeding = streamed && (stream_held || !stall || !feeder.roll(stall));
+    if (streamed)
+      set_load(*model, feeding, stream + size_t{next} * LOAD_WORDS);
+    else
+      set_load(*model, go && loading, input.data() + position);
     model->events_in___05Fvalid = go && sending;
     uint64_t event = sending ? input[position] : 0;
     if (EVENT_WORDS > 1 && sending) event |= uint64_t{input[position + EVENT_WORDS - 1]} << 32;
@@ -144,6 +157,12 @@ int main(int argc, char** argv) {
     for (int s = 0; s < STREAMS; ++s) set_ready(*model, s, !stall || !consumer.roll(stall));
     settle();
 
+    ++unfed;
+    stream_held = feeding;
+    if (feeding && load_ready(*model)) {
+      stream_held = false, begun = true, moved = cycle, unfed = 0;
+      if (++next == streamed) next = streamed_first;
+    }
     held = go;
     if (go && loading && load_ready(*model)) {
       ++position, --loads, held = false, moved = cycle;

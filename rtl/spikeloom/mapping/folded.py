@@ -34,6 +34,8 @@ NAME = "folded"
 """What the engine and its memories are called."""
 MOST_STEPS = 1 << 12
 """Steps of a chunk: bounds the spike memories."""
+MOST_TILES = 1024
+"""Tiles of a network: a record names one in 24 bits, and their sizes are a table in the gateware."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,11 +199,10 @@ class FoldedPlan:
                 found.append(Tile(layer=index, first_group=first, groups=min(size, entry.groups - first)))
         return tuple(found)
 
-    def tile_rows(self, number: int, rows: list[int]) -> list[int]:
-        """Of the `rows` of weights of its layer, those of tile `number`."""
-        tile = self.tiles[number]
+    def tile_rows(self, tile: Tile) -> slice:
+        """Which rows of weights of its layer are those of `tile`."""
         fan_in = self.layers[tile.layer].layer.fan_in
-        return rows[tile.first_group * fan_in :][: tile.groups * fan_in]
+        return slice(tile.first_group * fan_in, (tile.first_group + tile.groups) * fan_in)
 
     def structure(self) -> list:
         """Everything that decides the hardware beside the layers, as JSON values."""
@@ -250,6 +251,11 @@ def fold(network: IntegerNetwork, core: CoreConfig, *, steps: int, direct: bool)
             f'{widest.name!r}, or "full"'
         )
     half = _half(network, core)
+    if half is not None and direct:
+        raise InputError(
+            f"core.weight_buffer: {core.weight_buffer} rows were given with direct current coding, which loads biases "
+            'between inputs; accepted is "auto"'
+        )
     chunk = core.fold_steps
     if isinstance(chunk, str):
         chunk = 1 if half is None else min(steps, MOST_STEPS)
@@ -274,10 +280,16 @@ def fold(network: IntegerNetwork, core: CoreConfig, *, steps: int, direct: bool)
     shared = replace(shared, bias_bits=max(super(FoldedLayer, entry).bias_bits for entry in entries))  # type: ignore[misc]
     entries = [replace(entry, shared=shared) for entry in entries]
     shared = replace(shared, lane_bits=_lane_bits(entries, lanes, equal=core.weights == "loaded"))
-    return FoldedPlan(
+    plan = FoldedPlan(
         layers=tuple(replace(entry, shared=shared) for entry in entries),
         lanes=lanes, steps=chunk, half=half, shared=shared, load_bits=core.load_bits,
     )  # fmt: skip
+    if len(plan.tiles) > MOST_TILES:
+        raise InputError(
+            f"core.weight_buffer: {core.weight_buffer} rows were given, which makes {len(plan.tiles)} tiles; accepted "
+            f"are at most {MOST_TILES}"
+        )
+    return plan
 
 
 def _half(network: IntegerNetwork, core: CoreConfig) -> int | None:
@@ -300,7 +312,7 @@ def _half(network: IntegerNetwork, core: CoreConfig) -> int | None:
             f"core.weight_buffer: {core.weight_buffer} rows were given; accepted is at least {2 * fan_in}: two halves "
             f"that hold one group of the layer with the largest fan-in, {fan_in}"
         )
-    raise InputError(f"core.weight_buffer: {core.weight_buffer} rows: streaming is not there; accepted is auto")
+    return core.weight_buffer // 2
 
 
 def _lane_bits(entries: list[FoldedLayer], lanes: int, *, equal: bool) -> tuple[int, ...]:

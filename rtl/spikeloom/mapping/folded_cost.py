@@ -221,7 +221,7 @@ class FoldedCost(CostModel):
         for index, entry in enumerate(result["layers"]):
             entry |= {"cycles_per_empty_step": self.groups[index], "tiles": len(self.tiles[index])}
         rows = sum(layer.fan_in * groups for layer, groups in zip(self.network.layers, self.groups, strict=True))
-        streamed = rows * self.words + (HEADER + 1) * sum(map(len, self.tiles))
+        streamed = rows * self.words + HEADER + sum(map(len, self.tiles))
         return result | {
             "schedule": "folded",
             "chunk_steps": self.chunk,
@@ -255,15 +255,37 @@ class _Play:
         self.sent = LONG_AGO  # latest item
         self.waiting = False  # a spike waits for its successor
         self.single = False  # the latest pass was a tick's, of a single group
-        # The weight stream: tiles that have come, each with the cycle of its last word; when their halves were freed.
-        self.come = LONG_AGO
-        self.tile = 0
-        self.released = [LONG_AGO, LONG_AGO]
+        # The weight stream: when the last word of each tile came, and when its half was free again. The first two
+        # tiles are there from the beginning. `heads`: first cycles of the heads of images, in which no input starts.
+        self.come = [LONG_AGO] * 2
+        self.released: list[int] = []
+        self.heads: list[int] = []
+        self.sizes = [
+            groups * layer.fan_in * model.words
+            for layer, tiles in zip(model.network.layers, model.tiles, strict=True)
+            for _, groups in tiles
+        ]
         self.waits = 0
 
-    def entry(self) -> int:
-        """When the first item of the next input is taken."""
-        return max(self.offer, self.swept, self.freed[self.chunks % 2] + 1)
+    def entry(self, *, begins: bool = True) -> int:
+        """When the first item of the next chunk is taken."""
+        time = max(self.offer, self.swept, self.freed[self.chunks % 2] + 1)
+        if self.model.half is not None and begins:
+            self._stream(len(self.released) + 2)
+            for head in self.heads:
+                if head <= time < head + HEADER:
+                    time = head + HEADER
+        return time
+
+    def _stream(self, count: int) -> None:
+        """Let tiles come until there are `count`; the halves for them have been freed."""
+        while len(self.come) < count:
+            number = len(self.come)
+            head = HEADER if number % len(self.sizes) == 0 else 0
+            record = max(self.come[-1] + 1 + head, self.released[number - 2] + 1)
+            self.come.append(record + self.sizes[number % len(self.sizes)])
+            if (number + 1) % len(self.sizes) == 0:
+                self.heads.append(self.come[-1] + 1)
 
     def input(self, arriving: list[int], sources: list) -> tuple[int, int, int]:
         """One input: its first transfer, its last output, cycles of waiting for weights."""
@@ -272,7 +294,7 @@ class _Play:
         for start in range(0, steps, model.chunk):
             end = min(steps, start + model.chunk)
             half = self.chunks % 2
-            first = self.entry()
+            first = self.entry(begins=start == 0)
             begin = first if begin is None else begin
             self.chunks += 1
             self.offer = first + sum(arriving[start:end]) + end - start
@@ -285,7 +307,7 @@ class _Play:
             gate = available if layer == 0 else self.lanes.committed + 1
             for number, (first, groups) in enumerate(tiles):
                 if self.model.half is not None:
-                    gate = self._weights(layer, groups, gate)
+                    gate = self._weights(gate)
                 for t in steps:
                     output = None
                     if layer == len(self.model.tiles) - 1:
@@ -295,22 +317,14 @@ class _Play:
                 if layer == 0 and number == len(tiles) - 1:
                     self.freed[half] = self.moved
                 if self.model.half is not None:
-                    self.released[self.tile % 2] = self.lanes.issued
-                    self.tile += 1
+                    self.released.append(self.lanes.issued)
 
-    def _weights(self, layer: int, groups: int, gate: int) -> int:
+    def _weights(self, gate: int) -> int:
         """When the rows of a tile that needs its weights may be read: once they have come."""
-        rows = groups * self.model.network.layers[layer].fan_in
-        if self.tile < 2 and self.come == LONG_AGO:
-            come = LONG_AGO  # an isolated input finds its first two tiles
-        else:
-            record = max(self.come + HEADER + 1, self.released[self.tile % 2] + 1)
-            come = record + rows * self.model.words
-        if self.tile >= 1:
-            self.come = come
-        ready = max(gate, self.fetched + 1, self.moved)
-        idle = max(ready, self.lanes.issued + 1)
-        self.waits += max(0, come + 1 - idle)
+        number = len(self.released)
+        self._stream(number + 1)
+        come = self.come[number]
+        self.waits += max(0, come + 1 - max(gate, self.moved, self.lanes.issued + 1))
         return max(gate, come + 1)
 
     def _unit(self, flags: list[int], first: int, groups: int, gate: int, output) -> None:

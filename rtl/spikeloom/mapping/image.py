@@ -1,7 +1,11 @@
 """Images: what the load port of a core takes, told apart by the hash of the core they are for.
 
 File: little-endian 32-bit words `MAGIC, hash low, hash high, n`, then n words of records; a record is
-{region (8 bits, high), rows (24 bits, low)} and its rows, each filled up to whole words, lowest bits first.
+{region (8 bits, high), rows (24 bits, low)} and its rows, each filled up to whole words, lowest bits first. A core
+with a wider load port takes words of that width; each is that many bits of the file, and n counts them.
+
+With streamed weights an image ends with the tiles of the network in the order of the schedule, records
+{TILE (8 bits), number of the tile (24 bits)} and its rows; they are sent anew for every chunk of an input.
 """
 
 import struct
@@ -14,7 +18,10 @@ from .plan import MAGIC, CorePlan, LayerPlan
 from .rows import WORD_BITS
 from .sweep import SweepPlan
 
-__all__ = ["build_image", "image_words", "read_image"]
+__all__ = ["TILE", "build_image", "image_words", "read_image", "stream_words"]
+
+TILE = 0xFF
+"""Region of a record that brings a tile."""
 
 
 def image_words(
@@ -31,7 +38,7 @@ def image_words(
         If the core loads nothing (or no bias, for `current`), or where the network does not fit its widths, shapes
         or kinds.
     """
-    if not plan.regions:
+    if not plan.loads:
         raise InputError(
             "this core loads nothing: weights and parameters are fixed; set core.weights or core.parameters to 'loaded'"
         )
@@ -64,18 +71,58 @@ def image_words(
         else:
             values = _registers(entry, layer)
             contents = [sum(value << (WORD_BITS * n) for n, value in enumerate(values))]
-        words = -(-bits // WORD_BITS)
         body.append(number << 24 | rows)
-        for row in contents:
-            body += np.frombuffer(row.to_bytes(words * 4, "little"), dtype="<u4").tolist()
+        body += _words(contents, bits, plan.core.load_bits)
+    if plan.streams and current is None:
+        body += _tiles(plan, network)
+    return _head(plan, body)
+
+
+def stream_words(plan: CorePlan, network: IntegerNetwork | None = None) -> list[int]:
+    """Words that bring the weights of `network` to a core that streams them, once: what a chunk of an input needs.
+
+    Raises
+    ------
+    InputError
+        If the core streams no weights, or where the network does not fit.
+    """
+    if not plan.streams:
+        raise InputError("this core streams no weights; accepted is a number of rows as core.weight_buffer")
+    network = network or plan.network
+    check_fits(plan, network)
+    return _head(plan, _tiles(plan, network))
+
+
+def _head(plan: CorePlan, body: list[int]) -> list[int]:
     core = int(plan.hash, 16)
     return [MAGIC, core & 0xFFFF_FFFF, core >> 32, len(body), *body]
 
 
-def build_image(plan: CorePlan, network: IntegerNetwork | None = None) -> bytes:
-    """The image file of `network` for the core of `plan`; see `image_words`."""
-    words = image_words(plan, network)
-    return struct.pack(f"<{len(words)}I", *words)
+def _words(contents: list[int], bits: int, word_bits: int) -> list[int]:
+    """Rows as words, each row filled up to whole ones."""
+    words, size = -(-bits // word_bits), word_bits // 8
+    data = b"".join(row.to_bytes(words * size, "little") for row in contents)
+    if word_bits == WORD_BITS:
+        return np.frombuffer(data, dtype="<u4").tolist()
+    return [int.from_bytes(data[n : n + size], "little") for n in range(0, len(data), size)]
+
+
+def _tiles(plan: CorePlan, network: IntegerNetwork) -> list[int]:
+    """The records of all tiles, in order."""
+    folded, body = plan.folded, []
+    assert folded is not None
+    rows = [entry.weight_rows(layer) for entry, layer in zip(folded.layers, network.layers, strict=True)]
+    for number, tile in enumerate(folded.tiles):
+        body.append(TILE << 24 | number)
+        body += _words(rows[tile.layer][folded.tile_rows(tile)], folded.weight_row_bits, plan.core.load_bits)
+    return body
+
+
+def build_image(plan: CorePlan, network: IntegerNetwork | None = None, *, tiles: bool = False) -> bytes:
+    """The image file of `network` for the core of `plan`, see `image_words`; with `tiles` as of `stream_words`."""
+    words = stream_words(plan, network) if tiles else image_words(plan, network)
+    size = plan.core.load_bits // 8
+    return b"".join(word.to_bytes(size, "little") for word in words)
 
 
 def read_image(data: bytes, plan: CorePlan, *, origin: str = "image") -> list[int]:
@@ -86,9 +133,10 @@ def read_image(data: bytes, plan: CorePlan, *, origin: str = "image") -> list[in
     InputError
         If it is damaged or was made for another core.
     """
-    if len(data) < 16 or len(data) % 4 or struct.unpack_from("<I", data)[0] != MAGIC:
+    size = plan.core.load_bits // 8
+    if len(data) < 4 * size or len(data) % size or struct.unpack_from("<I", data)[0] != MAGIC:
         raise InputError(f"{origin}: not an image: accepted is a file that `spikeloom image` wrote")
-    words = list(struct.unpack(f"<{len(data) // 4}I", data))
+    words = [int.from_bytes(data[n : n + size], "little") for n in range(0, len(data), size)]
     if words[3] != len(words) - 4:
         raise InputError(f"{origin}: holds {len(words) - 4} words where its head says {words[3]}; it is damaged")
     given = f"{words[2] << 32 | words[1]:016x}"

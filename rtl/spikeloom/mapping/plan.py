@@ -293,7 +293,12 @@ class CorePlan:
     @property
     def loads(self) -> bool:
         """Whether the core has a load port."""
-        return bool(self.regions)
+        return bool(self.regions) or self.streams
+
+    @property
+    def streams(self) -> bool:
+        """Whether weights stream in while inputs are under way."""
+        return self.folded is not None and self.folded.half is not None
 
     @cached_property
     def regions(self) -> list[tuple[str, str, int, int]]:

@@ -13,7 +13,7 @@ from ...mapping.plan import CorePlan, Edge, LayerPlan
 from .folded import FoldedEngine
 from .grouped import GroupedEngine
 from .parallel import ParallelEngine
-from .ports import LayerEngine
+from .ports import LayerEngine, LoadRow
 from .sweep import SweepEngine
 
 __all__ = ["Accelerator"]
@@ -35,9 +35,11 @@ class Accelerator(wiring.Component):
     decision : Out(stream {index, value}), unless `decision = "none"`
     readout : Out(stream {index, value, last}), read-outs only
     probe_<layer> : Out(stream {row, values}), where probed
-    load : In(stream of 32-bit words), where anything is loaded
-        Taken only while no input is under way; while an image is under way no event is taken. Loading parameters
-        clears the potentials, also of a network that keeps them between inputs.
+    load : In(stream of words of `load_bits` bits), where anything is loaded
+        With streamed weights, images that only bring tiles are taken at any time, and `load_tile` is the number of
+        the tile that must come next; `weight_waits` counts the cycles in which idle lanes waited for weights.
+        All else is taken only while no input is under way; while an image is under way no event is taken. Loading
+        parameters clears the potentials, also of a network that keeps them between inputs.
     load_refused, load_complete : Out(1)
     dropped : Out(8), saturating
     """
@@ -83,7 +85,10 @@ class Accelerator(wiring.Component):
         for name, probe in self.probes.items():
             ports[f"probe_{name}"] = Out(probe.signature)
         if plan.loads:
-            ports |= {"load": In(stream.Signature(32)), "load_refused": Out(1), "load_complete": Out(1)}
+            bits = plan.core.load_bits
+            ports |= {"load": In(stream.Signature(bits)), "load_refused": Out(1), "load_complete": Out(1)}
+        if isinstance(last, FoldedEngine) and plan.streams:
+            ports |= {"load_tile": Out(last.tile_wanted.shape()), "weight_waits": Out(len(last.weight_waits))}
         super().__init__(ports)
 
     @property
@@ -233,6 +238,10 @@ class Accelerator(wiring.Component):
             core_hash=int(plan.hash, 16),
             regions=[(rows, bits) for _, _, rows, bits in plan.regions],
             row_signatures=[target.signature.flip() for target in targets],
+            word_bits=plan.core.load_bits,
+            tile=(plan.folded.weight_row_bits, LoadRow(plan.folded.half, plan.folded.weight_row_bits))
+            if plan.folded is not None and plan.folded.half is not None
+            else None,
         )
         for n, target in enumerate(targets):
             source = getattr(port, f"region{n}")
@@ -247,13 +256,30 @@ class Accelerator(wiring.Component):
         with m.If(entered):
             m.d.sync += inside.eq(~ended)
         idle = flying == 0
+        streaming = plan.streams
         m.d.comb += [
             port.i.payload.eq(self.load.payload),
-            port.i.valid.eq(self.load.valid & idle),
-            self.load.ready.eq(port.i.ready & idle),
+            port.i.valid.eq(self.load.valid & (idle | int(streaming))),
+            self.load.ready.eq(port.i.ready & (idle | int(streaming))),
             self.load_refused.eq(port.refused),
             self.load_complete.eq(port.complete),
         ]
+        if streaming:
+            engine = self.engines[0]
+            assert isinstance(engine, FoldedEngine)
+            m.d.comb += [
+                engine.tile_rows.en.eq(port.tile.en),
+                engine.tile_rows.row.eq(port.tile.row),
+                engine.tile_rows.data.eq(port.tile.data),
+                engine.tile_filled.eq(port.filled),
+                port.wanted.eq(engine.tile_wanted),
+                port.rows.eq(engine.tile_size),
+                port.free.eq(engine.tile_free),
+                port.still.eq(idle),
+                self.load_tile.eq(engine.tile_wanted),
+                self.weight_waits.eq(engine.weight_waits),
+            ]
+            return (port.first & ~inside) | (~inside & flying.all())
         # An image that is being offered goes before the next input.
         return port.busy | (self.load.valid & ~inside) | (~inside & flying.all())
 

@@ -25,6 +25,8 @@ from .ports import LayerEngine, LoadRow
 
 __all__ = ["FoldedEngine"]
 
+WAITS_BITS = 32
+
 
 class FoldedEngine(LayerEngine):
     """All layers on shared lanes.
@@ -38,9 +40,10 @@ class FoldedEngine(LayerEngine):
     ----------
     probes : dict of streams {row, values}, by layer, where probed
     tile_rows : LoadRow, where weights are streamed: rows of the tile that is coming in
-    tile_wanted, tile_groups : its number, and its groups less one
+    tile_wanted, tile_size : its number and its rows
     tile_free : whether a half of the buffer can take it
     tile_filled : In, it has come in whole
+    weight_waits : cycles in which the lanes were idle, with work at hand, because the tile's weights had not come
     """
 
     plan: FoldedPlan  # type: ignore[assignment]
@@ -56,8 +59,10 @@ class FoldedEngine(LayerEngine):
         if plan.half is not None:
             self.tile_rows = LoadRow(plan.half, plan.weight_row_bits).create(path=("tile_rows",))
             self.tile_wanted = Signal(range(max(2, len(plan.tiles))))
+            self.tile_size = Signal(24)
             self.tile_free = Signal()
             self.tile_filled = Signal()
+            self.weight_waits = Signal(WAITS_BITS)
 
     def elaborate(self, platform):
         m, plan = Module(), self.plan
@@ -197,6 +202,8 @@ class FoldedEngine(LayerEngine):
         self._leave(m, ticking, at_output, firing, flags, values, advance)
         if plan.half is not None:
             self._buffer(m, sequencer, freed=issue & at_end & current.tick & unit.ends, half=unit.half)
+            with m.If(sequencer.lacks & sequencer.sent & ~valid):
+                m.d.sync += self.weight_waits.eq(self.weight_waits + 1)
         return m
 
     # ---- parameters ----
@@ -421,6 +428,8 @@ class FoldedEngine(LayerEngine):
         """Two halves of a weight buffer: the load port fills one while the other is worked on."""
         plan = self.plan
         full = Signal(2)
+        rows = [(span := plan.tile_rows(tile)).stop - span.start for tile in plan.tiles]
+        m.d.comb += self.tile_size.eq(per_layer(rows, self.tile_wanted))
         m.d.comb += self.tile_free.eq(~full.bit_select(self._filling, 1))
         for n in range(2):
             m.d.comb += sequencer.filled[n].eq(self.tile_filled & (self._filling == n))

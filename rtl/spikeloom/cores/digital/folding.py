@@ -64,6 +64,7 @@ class Sequencer(wiring.Component):
     sent : Out(1), nothing is held that has not been sent
     settled : In(1), everything that was sent has been done
     filled : In(2), where weights are streamed: a half of the weight buffer has been filled with the tile it waits for
+    lacks : Out(1), a row could be read, but its tile's weights have not come
     renew : In(1), potentials mean nothing any more: the next input starts from 0 whatever the network says
     w_en, w_row, w_data : In, writes a row of hidden spikes
     """
@@ -83,6 +84,7 @@ class Sequencer(wiring.Component):
                 "sent": Out(1),
                 "settled": In(1),
                 "filled": In(2),
+                "lacks": Out(1),
                 "renew": In(1),
                 "w_en": In(1),
                 "w_row": In(address_bits(depth)),
@@ -149,6 +151,7 @@ class Sequencer(wiring.Component):
                 m.d.sync += ready[n].eq(0)
         permitted = Mux(at_input, store.full.bit_select(half, 1), opened | self.settled)
         m.d.comb += issue.eq(permitted & present & (~reading | taking))
+        m.d.comb += self.lacks.eq(permitted & ~present & (~reading | taking))
         with m.If(issue):
             m.d.sync += [row.eq(row + 1), opened.eq(1)]
             with m.If(row_end):
