@@ -401,16 +401,19 @@ def test_a_design_that_goes_wrong_is_no_bad_input(body, message, tmp_path):
 
 
 def test_what_a_design_is_given(tmp_path):
-    """Inputs, then for each its load words and its events."""
+    """Inputs, what is streamed, then for each input its load words and its events."""
     body = "open('given', 'wb').write(open(sys.argv[1], 'rb').read())\nopen('how', 'w').write(' '.join(sys.argv[3:]))\n"
     spikes = np.zeros((2, 2, 4), np.uint8)
     spikes[0, 0, 3] = 1
     design = fake(tmp_path, body + writes([0, 0], [TICK, LAST, TICK, LAST], 2))
     design.run(spikes, load=[7, 8], load_each=[[9], [10]], isolated=True, stall=30, seed=5)
     events = [encode_events(spikes[b : b + 1])[0].tolist() for b in range(2)]
-    expected = [2, 3, 7, 8, 9, len(events[0]), *events[0], 1, 10, len(events[1]), *events[1]]
+    expected = [2, 0, 0, 3, 7, 8, 9, len(events[0]), *events[0], 1, 10, len(events[1]), *events[1]]
     assert np.fromfile(tmp_path / "given", np.uint32).tolist() == expected
     assert (tmp_path / "how").read_text() == "1 30 5"
+    design.run(spikes, load=[7, 8], stream=[9])
+    expected = [2, 2, 1, 7, 8, 9, 0, len(events[0]), *events[0], 0, len(events[1]), *events[1]]
+    assert np.fromfile(tmp_path / "given", np.uint32).tolist() == expected
 
 
 def test_a_signal_ends_every_process(tmp_path):

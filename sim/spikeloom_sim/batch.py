@@ -143,7 +143,7 @@ class CompiledDesign:
             addressing.addresses, self.manifest.get("events_per_cycle", 1), self.manifest.get("weight_ports", 1)
         )
         words, counts = encode_events(spikes, addressing, slots=slots)
-        size = self.manifest["load_bits"] // 8
+        size = self.manifest.get("load_bits", WORD) // 8
         fed = b"".join(word.to_bytes(size, "little") for word in load + stream) if stream else b""
         head = [len(spikes), len(load) if stream else 0, len(stream)]
         chunks, start = [np.array(head, np.uint32), np.frombuffer(fed, "<u4")], 0
@@ -287,7 +287,7 @@ def _potentials(words: np.ndarray, layer: dict, batch: int, steps: int) -> np.nd
     unpacked = np.unpackbits(np.ascontiguousarray(words).view(np.uint8), axis=1, bitorder="little")
     fields = unpacked[:, row_bits : row_bits + lanes * bits].reshape(-1, lanes, bits).astype(np.int64)
     values = _signed((fields << np.arange(bits)).sum(axis=2), bits)
-    if len(layer["shape"]) == 1 and layer["tiles"]:  # of a folded layer: [chunk][tile][step][row]
+    if len(layer["shape"]) == 1 and layer.get("tiles"):  # of a folded layer: [chunk][tile][step][row]
         values = values.reshape(batch, -1, lanes)
         placed = np.empty((batch, steps, rows, lanes), np.int64)
         seen, chunk = 0, layer["chunk_steps"]
@@ -439,7 +439,7 @@ def _ports_header(manifest: dict) -> str:
         return "true" if streams[n].name == "decision" else "false"
 
     ends = " || ".join(f"s == {n}" for n, stream in enumerate(streams) if not stream.name.startswith("probe_"))
-    words = manifest["load_bits"] // WORD
+    words = manifest.get("load_bits", WORD) // WORD
     payload = {
         1: "model.load___05Fpayload = words[0];",
         2: "model.load___05Fpayload = words[0] | uint64_t{words[1]} << 32;",
