@@ -19,6 +19,7 @@ __all__ = [
     "Config",
     "CoreConfig",
     "DataConfig",
+    "HostConfig",
     "InputConfig",
     "NetworkConfig",
     "QuantiseConfig",
@@ -186,6 +187,19 @@ class CoreConfig:
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
+class HostConfig:
+    """What stands around the core for a system that uses it."""
+
+    bus: Annotated[
+        Literal["none", "axi4-lite", "wishbone"],
+        _doc(
+            "none | axi4-lite | wishbone: a second top, NAME_host, with registers on this bus and AXI4-Streams of "
+            "events, and its C header, Python driver and register map"
+        ),
+    ] = "none"
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
 class DataConfig:
     """Labelled inputs for calibration, simulation and the report."""
 
@@ -239,6 +253,7 @@ class Config:
     quantise: QuantiseConfig = dataclasses.field(default_factory=QuantiseConfig)
     input: InputConfig = dataclasses.field(default_factory=InputConfig)
     core: CoreConfig = dataclasses.field(default_factory=CoreConfig)
+    host: HostConfig = dataclasses.field(default_factory=HostConfig)
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     synth: SynthConfig = dataclasses.field(default_factory=SynthConfig)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -19,6 +20,8 @@ from .blocks.sram import VERILOG_MODULE, ExportPlatform, MemoryRecord, verilog_b
 from .config import render_config
 from .cores.digital import Accelerator
 from .errors import InputError, SpikeloomError
+from .host.generate import host_files
+from .host.map import host_registers
 from .mapping.folded_cost import cost_model
 from .mapping.image import build_image
 from .mapping.plan import CorePlan
@@ -28,7 +31,7 @@ from .output import check_replaceable, replace_folder
 from .project import Inputs, Project
 from .vectors import expected_streams, load_flag, load_stream, stimulus_words
 
-__all__ = ["Exported", "check_fresh", "elaborate", "read_manifest", "verilog"]
+__all__ = ["Exported", "check_fresh", "elaborate", "host_verilog", "read_manifest", "verilog"]
 
 SCHEMA = 1
 BENCH_INPUTS = 3
@@ -91,8 +94,8 @@ class Exported:
     """(name, input | output, bits) of each port of the top module."""
 
 
-def verilog(plan: CorePlan, name: str) -> Exported:
-    """Elaborate the core of `plan` as Verilog module `name`.
+def verilog(plan: CorePlan, name: str, core: Accelerator | None = None) -> Exported:
+    """Elaborate the core of `plan` (`core`, where it was made already) as Verilog module `name`.
 
     Amaranth writes RTLIL; Yosys turns it into Verilog that simulators read without time-zero unknowns. Cost grows
     with the lanes: about 10 ms each.
@@ -102,11 +105,29 @@ def verilog(plan: CorePlan, name: str) -> Exported:
     SpikeloomError
         If Yosys fails.
     """
+    return _convert(core or Accelerator(plan), name)
+
+
+def host_verilog(core: Accelerator, name: str, bus: Literal["axi4-lite", "wishbone"]) -> Exported:
+    """Elaborate what stands around `core` as Verilog module `name`_host; it instantiates what `verilog` made of it.
+
+    Raises
+    ------
+    InputError
+        Where an event or a value of the core does not fit a register.
+    SpikeloomError
+        If Yosys fails.
+    """
+    from .host.system import HostedAccelerator
+
+    return _convert(HostedAccelerator(core, bus=bus, name=name), f"{name}_host")
+
+
+def _convert(component, name: str) -> Exported:
     from amaranth.back import rtlil
 
     target = ExportPlatform()
-    accelerator = Accelerator(plan)
-    text = rtlil.convert(accelerator, name=name, platform=target, emit_src=False)
+    text = rtlil.convert(component, name=name, platform=target, emit_src=False)
     text = re.sub(r"^( *(?:module|cell)) \\(\S+)", _plain_name, text, flags=re.M)
     with tempfile.TemporaryDirectory(prefix="spikeloom-") as scratch:
         source, result = Path(scratch, "core.il"), Path(scratch, "core.v")
@@ -162,7 +183,9 @@ def elaborate(
     network = project.network
     inputs = inputs or project.inputs(BENCH_INPUTS)
     progress("gateware")
-    exported = verilog(plan, config.name)
+    core = Accelerator(plan)
+    exported = verilog(plan, config.name, core)
+    hosted = _host(project, core, exported)
     progress("bench")
     trace = simulate(network, inputs.spikes, current=inputs.current)
     with replace_folder(folder) as temporary:
@@ -172,8 +195,11 @@ def elaborate(
             "quantisation.json": json.dumps(project.quantised[1].to_json(), indent=1, sort_keys=True) + "\n",
             f"rtl/{config.name}.v": exported.verilog,
         }
-        for record in exported.memories:
+        for record in exported.memories + (hosted.memories if hosted else ()):
             files[f"rtl/{record.module}.v"] = verilog_body(record.port_type)
+        if hosted:
+            files[f"rtl/{config.name}_host.v"] = hosted.verilog
+            files |= host_files(plan, config.name)
         for record in exported.memories:
             if record.image:
                 digits = -(-record.width // 4)
@@ -184,12 +210,51 @@ def elaborate(
             files[f"{config.name}.tiles"] = build_image(plan, tiles=True)
         files |= _bench(project, plan, exported, inputs, trace)
         manifest = _manifest(project, plan, exported, files)
+        if hosted:
+            manifest["host"] = _host_manifest(project, hosted)
         files["manifest.json"] = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
         for name, content in files.items():
             path = temporary / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content.encode() if isinstance(content, str) else content)
     return manifest
+
+
+def _host(project: Project, core: Accelerator, exported: Exported) -> Exported | None:
+    """What stands around the core, where the configuration asks for it."""
+    name, bus = project.config.name, project.config.host.bus
+    if bus == "none":
+        return None
+    with project.named("host"):
+        hosted = host_verilog(core, name, bus)
+        ours, theirs = (set(re.findall(r"^module (\w+)", each.verilog, re.M)) for each in (hosted, exported))
+        if ours & theirs:
+            module = min(ours & theirs)
+            raise InputError(f"a layer of the core has the module name {module!r}; accepted are other names of layers")
+    return hosted
+
+
+def _host_manifest(project: Project, hosted: Exported) -> dict:
+    name = project.config.name
+    return {
+        "bus": project.config.host.bus,
+        "top": f"{name}_host",
+        "registers": host_registers(project.plan, name).to_json(),
+        "ports": [{"name": port, "direction": direction, "bits": bits} for port, direction, bits in hosted.ports],
+        "memories": [_memory(record) for record in hosted.memories],
+    }
+
+
+def _memory(record: MemoryRecord) -> dict:
+    return {
+        "instance": record.name,
+        "module": record.module,
+        "port_type": record.port_type,
+        "depth": record.depth,
+        "width": record.width,
+        "bits": record.bits,
+        "image": record.image,
+    }
 
 
 def _bench(project: Project, plan: CorePlan, exported: Exported, inputs: Inputs, trace) -> dict[str, str | bytes]:
@@ -339,18 +404,7 @@ def _manifest(project: Project, plan: CorePlan, exported: Exported, files: dict)
             }
             for index, entry in enumerate(plan.layers)
         ],
-        "memories": [
-            {
-                "instance": record.name,
-                "module": record.module,
-                "port_type": record.port_type,
-                "depth": record.depth,
-                "width": record.width,
-                "bits": record.bits,
-                "image": record.image,
-            }
-            for record in exported.memories
-        ],
+        "memories": [_memory(record) for record in exported.memories],
         "load_map": [
             {"region": number, "layer": layer, "kind": kind, "rows": rows, "row_bits": bits}
             for number, (layer, kind, rows, bits) in enumerate(plan.regions)

@@ -100,7 +100,7 @@ class Project:
             state=state,
         )
         floating, calibration = self.float_network, self._calibration()
-        with self._named("quantise"):
+        with self.named("quantise"):
             return quantise(floating, wanted, calibration=calibration)
 
     @cached_property
@@ -113,11 +113,11 @@ class Project:
         """The network on its core."""
         direct = self.config.input.coding == "current"
         network = self.network
-        with self._named():
+        with self.named():
             return plan_core(network, self.config.core, steps=self.config.input.steps, direct=direct)
 
     @contextlib.contextmanager
-    def _named(self, section: str = "") -> Iterator[None]:
+    def named(self, section: str = "") -> Iterator[None]:
         """Put the file, and the section that is being worked on, in front of a message."""
         try:
             yield
@@ -157,7 +157,7 @@ class Project:
         if not self.has_data:
             return None
         values, labels, _ = self._select(train=True, count=CALIBRATION_INPUTS)
-        with self._named("data"):
+        with self.named("data"):
             spikes = encode_spikes(self.coding, values, self.float_network.inputs)
         direct = values if self.config.input.coding == "current" else None
         return Calibration(spikes=spikes, values=direct, labels=labels)
@@ -174,7 +174,7 @@ class Project:
             spikes = (random.random((count, steps, network.inputs)) < 0.1).astype(np.uint8)
             return Inputs(spikes=spikes, current=None, labels=None, values=None, shape=(network.inputs,))
         values, labels, shape = self._select(train=False, count=count)
-        with self._named("data"):
+        with self.named("data"):
             if not len(values):
                 raise InputError("no test inputs; accepted is at least one")
             coded: Encoded = encode(self.coding, values, network.layers[0])

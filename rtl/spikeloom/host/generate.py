@@ -1,4 +1,4 @@
-"""What software needs to use a hosted core, all made from its register description: C header, Python driver, Markdown."""
+"""What software needs to use a hosted core, from its register description: C header, Python driver, Markdown."""
 
 from dataclasses import dataclass
 

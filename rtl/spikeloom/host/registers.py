@@ -13,6 +13,7 @@ push    written, all four bytes at once: hands a word on; refused while there is
 A refused access changes nothing and is answered with an error.
 """
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -150,6 +151,10 @@ class RegisterMap:
 
     def __contains__(self, name: str) -> bool:
         return any(register.name == name for register in self.registers)
+
+    def to_json(self) -> list[dict]:
+        """The description as JSON values."""
+        return [dataclasses.asdict(register) for register in self.registers]
 
     @property
     def address_bits(self) -> int:

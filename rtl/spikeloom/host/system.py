@@ -18,7 +18,6 @@ from amaranth.lib.wiring import In, Out
 
 from ..blocks.sram import ExportPlatform
 from ..cores.digital import Accelerator
-from ..mapping.plan import CorePlan
 from .axi_lite import AxiLiteSlave, axi_lite_ports
 from .axi_stream import AxiStreamSink, AxiStreamSource, axi_stream_ports
 from .csr import RegisterBank
@@ -41,10 +40,10 @@ class HostedAccelerator(wiring.Component):
 
     Parameters
     ----------
-    plan : CorePlan
+    core : Accelerator
     bus : "axi4-lite" or "wishbone"
     name : str
-        Of the core's Verilog module, which the exported Verilog instantiates.
+        Of the core's Verilog module, which exported Verilog instantiates.
 
     Members
     -------
@@ -57,9 +56,9 @@ class HostedAccelerator(wiring.Component):
     probe_<layer> and what else the core puts out : as of the core
     """
 
-    def __init__(self, plan: CorePlan, *, bus: Literal["axi4-lite", "wishbone"], name: str):
-        self.plan, self.registers, self._name = plan, host_registers(plan, name), name
-        self.core = Accelerator(plan)
+    def __init__(self, core: Accelerator, *, bus: Literal["axi4-lite", "wishbone"], name: str):
+        plan = core.plan
+        self.core, self.plan, self.registers, self._name = core, plan, host_registers(plan, name), name
         self._prefix = "s_axi" if bus == "axi4-lite" else "wb"
         bits = self.registers.address_bits
         self._slave = AxiLiteSlave(bits) if bus == "axi4-lite" else WishboneSlave(bits)
@@ -214,25 +213,25 @@ class HostedAccelerator(wiring.Component):
         return sink
 
     def _show(self, m: Module, bank, short: str, port, soft: Value) -> None:
-        """The registers that read the queue of an output."""
+        """The registers that read the queue of an output; 0 where it is empty."""
         head = port.head
         if short == "events":
             shown = bank.event_out
             for name in ("address", "tick", "last"):
-                m.d.comb += getattr(shown.value, name).eq(getattr(head.p, name))
+                m.d.comb += getattr(shown.value, name).eq(Mux(head.valid, getattr(head.p, name), 0))
             m.d.comb += [shown.value.valid.eq(head.valid), head.ready.eq(shown.r_en)]
             return
         register, beside = ("answer", "answer_value") if short == "answers" else ("readout", "readout_value")
         shown, value = getattr(bank, register), Value.cast(getattr(bank, beside).value)
         kept = Signal(head.p.value.shape(), name=f"{register}_kept")
         m.d.comb += [
-            shown.value.index.eq(head.p.index),
+            shown.value.index.eq(Mux(head.valid, head.p.index, 0)),
             shown.value.valid.eq(head.valid),
             head.ready.eq(shown.r_en),
             value.eq(kept),
         ]
         if short == "values":
-            m.d.comb += shown.value.last.eq(head.p.last)
+            m.d.comb += shown.value.last.eq(head.valid & head.p.last)
         with m.If(soft):
             m.d.sync += kept.eq(0)
         with m.Elif(shown.r_en & head.valid):
