@@ -367,16 +367,15 @@ async def starts_anew_after_a_soft_reset(dut):
                 offered.append(held)
 
     cocotb.start_soon(watch())
-    for _ in range(3):
+    for _ in range(2):
         await _load(play)
         sink.pause = True
         sink.clear_pause_generator()
         assert not await play.bus.write(play.at["control"], 1)
         # Break off: a few words of an input that never ends, until the core is in the middle of it.
         steps = play.inputs[0]["steps"]
-        words = [word for word in words_of(play, [*steps, *steps], marked=False)][: play.rng.randrange(8, 40)]
-        await play.source.send(AxiStreamFrame(packed(play, words[:-1] + [0])))
-        await play.source.wait() if play.rng.randrange(2) else None
+        words = words_of(play, [*steps, *steps], marked=False)[: play.rng.randrange(8, 40)]
+        await play.source.send(AxiStreamFrame(packed(play, [*words[:-1], 0])))
         await ClockCycles(dut.clk, play.rng.randrange(60, 120))
         play.source.clear()
         assert not await play.bus.write(play.at["control"], 0)
@@ -389,10 +388,10 @@ async def starts_anew_after_a_soft_reset(dut):
         assert not bool(dut.m_axis_events_tvalid.value)
         for each in play.sinks.values():
             each.clear()
-        await play.source.wait()
-        # Words that the stream still brought after the reset go the way of the others.
+        # Words of the broken input that the stream still brings after the reset are discarded.
         assert not await play.bus.write(play.at["control"], 2 << 1)
-        await ClockCycles(dut.clk, 60)
+        await play.source.wait()
+        await ClockCycles(dut.clk, 5)
         assert not await play.bus.write(play.at["control"], 0)
 
         @bridge
