@@ -78,6 +78,11 @@ def host_registers(plan: CorePlan, name: str) -> RegisterMap:
     decision = plan.decision
     loads = plan.loads and plan.core.load_bits == REGISTER_BITS
     value_bits, number_bits = plan.network.layers[-1].potential_bits, index_bits(plan)
+    if plan.input_slots.events > 1:
+        raise InputError(
+            f"host: core.events_per_cycle: {plan.input_slots.events} was given; accepted is 1: "
+            "a register hands over one event"
+        )
     for what, bits in (("an input event", entrance.bits + 2), ("an output event", exit_.bits + 2)):
         if bits > REGISTER_BITS - 1:
             raise InputError(f"host: {what} has {bits} bits; accepted are {REGISTER_BITS - 1}, what a register holds")
