@@ -16,6 +16,7 @@ from spikeloom.config import (
     Config,
     CoreConfig,
     DataConfig,
+    HostConfig,
     InputConfig,
     NetworkConfig,
     QuantiseConfig,
@@ -105,7 +106,7 @@ def test_written_files_explain_every_key():
         if re.match(r"\w+ = ", line):
             assert lines[number - 1].startswith("# ") or " # " in line
     keys = [line.split(" = ")[0] for line in lines if " = " in line and not line.startswith("#")]
-    sections = [NetworkConfig, QuantiseConfig, InputConfig, CoreConfig, DataConfig, SynthConfig]
+    sections = [NetworkConfig, QuantiseConfig, InputConfig, CoreConfig, HostConfig, DataConfig, SynthConfig]
     assert keys == ["schema", "name"] + [field.name for section in sections for field in dataclasses.fields(section)]
 
 
@@ -139,7 +140,7 @@ POTENTIAL = 'bits of a stored membrane potential, 2 to 32, or "auto": the smalle
         ),
         (
             "[sinth]\nfpga = []",
-            "sinth: unknown key; accepted are schema, name, network, quantise, input, core, data, synth; "
+            "sinth: unknown key; accepted are schema, name, network, quantise, input, core, host, data, synth; "
             "did you mean 'synth'?",
         ),
         ("colour = 3", "network.colour: unknown key; accepted are file, dt, reset, synapse, integration, state"),
