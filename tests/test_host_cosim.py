@@ -115,7 +115,6 @@ def play_of(project: Project, network: IntegerNetwork, manifest: dict, folder, s
 def test_hosted_core(name, engine, tmp_path, need_tool):
     from spikeloom_sim.flow import run_bench
 
-    pytest.importorskip("cocotbext.axi")
     need_tool("iverilog" if engine == "icarus" else "verilator")
     project, network = make(name, tmp_path)
     manifest = elaborate(project, tmp_path / "build")

@@ -11,6 +11,7 @@ import os
 import random
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import cocotb
 from cocotb.clock import Clock
@@ -30,7 +31,7 @@ class AxiLite:
     """Single accesses over cocotbext-axi, with pauses on each channel."""
 
     def __init__(self, dut, rng: random.Random, stall: float):
-        self._master = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axi"), dut.clk, dut.rst)
+        self._master: Any = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axi"), dut.clk, dut.rst)
         for each in (self._master.write_if, self._master.read_if):
             each.log.setLevel("WARNING")  # it tells every access
         if stall:
