@@ -49,11 +49,14 @@ class MemoryQueue(wiring.Component):
         m.submodules.contents = memory = Sram(name=f"{self._name}.items", depth=depth, width=width, port_type="1r1w")
         shown = EventQueue(self._shape, depth=AHEAD)
         m.submodules.shown = reset(shown)
-        write, read = Signal(range(depth)), Signal(range(depth))
+        read = Signal(range(depth))
+        write = Signal(range(depth))
         level = Signal(range(depth + 1))  # written, not yet asked for
         asked = Signal()
         room = Signal(range(AHEAD + 1), init=AHEAD)  # of `shown`, less what was asked for
-        push, ask, pop = Signal(), Signal(), Signal()
+        push = Signal()
+        ask = Signal()
+        pop = Signal()
         m.d.comb += [
             self.i.ready.eq(level != depth),
             push.eq(self.i.valid & self.i.ready),

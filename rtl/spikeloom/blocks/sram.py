@@ -52,6 +52,19 @@ class ExportPlatform:
 
     memories: list[MemoryRecord] = field(default_factory=list)
 
+    def body(self, record: MemoryRecord, ports: dict[str, Signal]) -> Elaboratable:
+        """What stands for a memory: an instance of its Verilog module."""
+        self.memories.append(record)
+        return Instance(
+            record.module,
+            p_WIDTH=record.width,
+            p_DEPTH=record.depth,
+            p_ADDRESS=address_bits(record.depth),
+            p_INIT_FILE=record.image or "",
+            i_clk=ClockSignal(),
+            **{("o_" if name in ("r_data", "r2_data") else "i_") + name: signal for name, signal in ports.items()},
+        )
+
 
 class Sram(wiring.Component):
     """A memory with a declared port type; synchronous read, one cycle.
@@ -93,16 +106,7 @@ class Sram(wiring.Component):
         m, record = Module(), self.record
         ports = {name: getattr(self, name) for name in self.signature.members}
         if isinstance(platform, ExportPlatform):
-            platform.memories.append(record)
-            m.submodules.body = Instance(
-                record.module,
-                p_WIDTH=record.width,
-                p_DEPTH=record.depth,
-                p_ADDRESS=address_bits(record.depth),
-                p_INIT_FILE=record.image or "",
-                i_clk=ClockSignal(),
-                **{("o_" if name in ("r_data", "r2_data") else "i_") + name: signal for name, signal in ports.items()},
-            )
+            m.submodules.body = platform.body(record, ports)
             return m
         m.submodules.body = body = memory.Memory(
             shape=record.width, depth=record.depth, init=record.contents, attrs={"ram_style": "block"}
