@@ -5,6 +5,8 @@ import importlib.util
 import random
 import re
 import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -237,3 +239,27 @@ def test_two_registers_of_one_name_are_refused():
     crowded.layers = (entry,)
     with pytest.raises(InputError, match="two registers would be called 'result_index'"):
         host_registers(crowded, "core")  # type: ignore[arg-type]
+
+
+def test_examples_of_the_documentation(tmp_path, need_tool):
+    """The C example compiles; the Python one runs a device that answers nothing, and says so."""
+    need_tool("g++")
+    text = (Path(__file__).parent.parent / "docs" / "host.md").read_text()
+    (c,) = re.findall(r"```c\n(.*?)```", text, re.S)
+    (example,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    plan = PLANS["least"]()
+    (tmp_path / "digits.h").write_text(c_header(plan, "digits"))
+    (tmp_path / "example.c").write_text(c)
+    flags = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-c"]
+    done = subprocess.run(
+        ["gcc", *flags, "example.c"], cwd=tmp_path, env=tool_environment("g++"), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "digits.py").write_text(python_driver(plan, "digits"))
+    registers = host_registers(plan, "digits")
+    memory = bytearray(1 << registers.address_bits)
+    for register in registers:
+        memory[register.address : register.address + 4] = register.reset.to_bytes(4, "little")
+    (tmp_path / "example.py").write_text(f"memory = bytearray.fromhex({memory.hex()!r})\n{example}")
+    ran = subprocess.run([sys.executable, "example.py"], cwd=tmp_path, capture_output=True, text=True)
+    assert "accepted are 0 to 3" in ran.stderr, "neuron 17 of the example is none of this core's"
