@@ -135,7 +135,7 @@ POTENTIAL = 'bits of a stored membrane potential, 2 to 32, or "auto": the smalle
         (
             "[core]\nlane = 1",
             "core.lane: unknown key; accepted are kind, lanes, weights, parameters, "
-            "events_per_cycle, weight_ports, queue_depth, spike_queue, "
+            "events_per_cycle, weight_ports, sparse, queue_depth, spike_queue, "
             "decision, readout, probe, schedule, fold_steps, weight_buffer, load_bits; did you mean 'lanes'?",
         ),
         (

@@ -137,6 +137,13 @@ class CoreConfig:
             "of each per cycle)"
         ),
     ] = 1
+    sparse: Annotated[
+        Literal["auto", "off", "on"],
+        _doc(
+            "pruned dense layers on shared lanes: off | on (only weights that are not 0 are stored and added) | auto "
+            "(on for fixed weights where that takes fewer memory bits and cycles)"
+        ),
+    ] = "off"
     queue_depth: Annotated[
         Literal["auto"] | Annotated[int, Field(ge=2, le=64)],
         _doc(

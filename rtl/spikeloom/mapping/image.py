@@ -16,6 +16,7 @@ from ..errors import InputError
 from ..network.integer import IntegerLayer, IntegerNetwork, Leak, signed_bits
 from .plan import MAGIC, CorePlan, LayerPlan
 from .rows import WORD_BITS
+from .sparse import SparsePlan
 from .sweep import SweepPlan
 
 __all__ = ["TILE", "build_image", "image_words", "read_image", "stream_words"]
@@ -61,6 +62,9 @@ def image_words(
             continue
         if kind == "weights":
             contents = entry.weight_rows(layer)
+        elif kind == "index":
+            assert isinstance(entry, SparsePlan)
+            contents = entry.index_rows(layer)
         elif kind == "bias":
             bias = layer.bias if current is None else layer.bias + current.astype(np.int64)
             _check_bias(entry, bias)
@@ -195,6 +199,8 @@ def check_fits(plan: CorePlan, network: IntegerNetwork) -> None:
         _registers(entry, layer)
         if isinstance(entry, SweepPlan):
             entry.parameter_rows(layer)
+        if isinstance(entry, SparsePlan) and entry.weights == "loaded":
+            entry.weight_rows(layer)
         if entry.bias_loaded:
             _check_bias(entry, layer.bias)
         for lane, (need, have) in enumerate(zip(_lane_needs(entry, layer), entry.lane_bits, strict=True)):

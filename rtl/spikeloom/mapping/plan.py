@@ -19,6 +19,7 @@ from ..errors import InputError
 from ..items import AddressMap, EventSlots
 from ..network.integer import IntegerLayer, IntegerNetwork, signed_bits
 from .rows import WORD_BITS, pack_rows
+from .sparse import SparsePlan, can_be_sparse
 from .sweep import SweepPlan
 
 if TYPE_CHECKING:
@@ -455,16 +456,24 @@ def _pipeline(network: IntegerNetwork, core: CoreConfig, *, direct: bool) -> tup
                 )
             sent = core.events_per_cycle if index + 1 < len(network.layers) else 1
             events = {"events": core.events_per_cycle, "events_out": sent, "ports": core.weight_ports}
-        layers.append(
-            (LayerPlan if plain else SweepPlan)(
-                **events,
-                layer=layer,
-                lanes=count,
-                weights=core.weights,
-                parameters=core.parameters,
-                direct=direct and index == 0,
-                clears=network.state == "clear",
-            )
+        placed = {
+            "layer": layer,
+            "lanes": count,
+            "weights": core.weights,
+            "parameters": core.parameters,
+            "direct": direct and index == 0,
+            "clears": network.state == "clear",
+        }
+        sparse = None
+        if core.sparse != "off" and can_be_sparse(layer, shapes[network.sources(layer)[0]], count):
+            sparse = SparsePlan(**placed)
+            if core.sparse == "auto" and (core.weights == "loaded" or not sparse.pays):
+                sparse = None
+        layers.append(sparse or (LayerPlan(**placed, **events) if plain else SweepPlan(**placed)))
+    if core.sparse == "on" and not any(isinstance(entry, SparsePlan) for entry in layers):
+        raise InputError(
+            "core.sparse: 'on' was given, but no layer is dense, takes spikes of one flat population and shares its "
+            "lanes; accepted here are auto, off"
         )
     return tuple(layers)
 

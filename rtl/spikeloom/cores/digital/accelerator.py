@@ -10,10 +10,12 @@ from ...blocks.load import LoadPort
 from ...blocks.routing import Delay, Fork, Join, MemoryQueue
 from ...items import AddressMap
 from ...mapping.plan import CorePlan, Edge, LayerPlan
+from ...mapping.sparse import SparsePlan
 from .folded import FoldedEngine
 from .grouped import GroupedEngine
 from .parallel import ParallelEngine
 from .ports import LayerEngine, LoadRow
+from .sparse import SparseEngine
 from .sweep import SweepEngine
 
 __all__ = ["Accelerator"]
@@ -300,5 +302,5 @@ def _pipe(m: Module, source, sink) -> None:
 def _engine(entry) -> type[LayerEngine]:
     """The engine for a planned layer."""
     if not isinstance(entry, LayerPlan):
-        return SweepEngine
+        return SparseEngine if isinstance(entry, SparsePlan) else SweepEngine
     return ParallelEngine if entry.parallel else GroupedEngine

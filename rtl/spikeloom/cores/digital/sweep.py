@@ -38,7 +38,8 @@ class SweepEngine(LayerEngine):
 
     def elaborate(self, platform):
         m, plan, layer = Module(), self.plan, self.plan.layer
-        m.submodules.expander = expander = Expander(plan)
+        memories = self._memories(m)
+        m.submodules.expander = expander = self._expander(memories)
         item = self.i
         if self._queue_depth:
             m.submodules.queue = queue = EventQueue(self.i.payload.shape(), depth=self._queue_depth)
@@ -49,8 +50,7 @@ class SweepEngine(LayerEngine):
         m.d.comb += [item.valid.eq(self.i.valid), item.payload.eq(self.i.payload), self.i.ready.eq(item.ready)]
         parameters = NeuronParameters.of(layer, plan.registers)
         self._load_registers(m, parameters.registers)
-        memories = self._memories(m)
-        weights, banks, states = memories["weights"], (memories["sums0"], memories["sums1"]), memories["states"]
+        states = memories["states"]
 
         advance = Signal()  # the stages of the sweep move on
         bank = Signal()  # the one that spikes are added to
@@ -65,9 +65,6 @@ class SweepEngine(LayerEngine):
         touch = expander.o
         start = Signal()
         issue = Signal()
-        adding_valid = Signal()
-        adding_row = Signal.like(touch.p.row, reset_less=True)
-        mask = Signal(plan.lanes, reset_less=True) if "mask" in touch.p.shape().members else None
         # The zeros of the bank that is handed over must have been written, and no row may be read before its state
         # of the sweep before is: in a layer of one or two rows that takes longer.
         rested = Signal()
@@ -77,26 +74,7 @@ class SweepEngine(LayerEngine):
             start.eq(touch.valid & touch.p.tick & ~sweeping & rested & ~clearing),
             issue.eq(touch.valid & ~touch.p.tick & ~clearing),
             touch.ready.eq(~clearing & (~touch.p.tick | (~sweeping & rested))),
-            weights.r_en.eq(issue),
-            weights.r_addr.eq(touch.p.weight),
         ]
-        m.d.sync += adding_valid.eq(issue)
-        with m.If(issue):
-            m.d.sync += adding_row.eq(touch.p.row)
-            if mask is not None:
-                m.d.sync += mask.eq(touch.p.mask)
-        summed = Signal(sum(plan.lane_bits))
-        stored = self._forwarded(
-            m, Mux(bank, banks[1].r_data, banks[0].r_data), summed, adding_row, adding_valid, start
-        )
-        offset = 0
-        for lane, bits in enumerate(plan.lane_bits):
-            weight = weights.r_data.word_select(lane, layer.weight_bits)
-            if mask is not None:
-                weight = weight & mask[lane].replicate(len(weight))
-            total = add_small(stored[offset : offset + bits].as_signed(), weight.as_signed(), 0, bits=bits)
-            m.d.comb += summed[offset : offset + bits].eq(total)
-            offset += bits
 
         # Sweep, stage 0.
         with m.If(start):
@@ -110,17 +88,10 @@ class SweepEngine(LayerEngine):
                 with m.If(getattr(self, f"load_{kind}").en):
                     m.d.sync += clearing.eq(1)
         read = sweeping & advance
-        for number, memory in enumerate(banks):
-            events = bank == number
-            zeroing = swept_valid & advance & (swept.bank == number)
-            writing = adding_valid & events
-            m.d.comb += [
-                memory.r_en.eq(Mux(events, issue, read)),
-                memory.r_addr.eq(Mux(events, touch.p.row, row)),
-                memory.w_en.eq(writing | zeroing | clearing),
-                memory.w_addr.eq(Mux(clearing, row, Mux(writing, adding_row, swept.row))),
-                memory.w_data.eq(Mux(writing, summed, 0)),
-            ]
+        sums = self._sums(
+            m, memories, touch, issue=issue, start=start, bank=bank, read=read, row=row, clearing=clearing,
+            zeroing=swept_valid & advance, swept=swept,
+        )  # fmt: skip
         for name in ("states", "biases", "parameters"):
             if name in memories:
                 m.d.comb += [memories[name].r_en.eq(read), memories[name].r_addr.eq(row)]
@@ -135,7 +106,7 @@ class SweepEngine(LayerEngine):
             ]
 
         # Stages 1 to 3, and the spikes of a row.
-        ending, ending_valid, lanes = self._update(m, advance, busy, swept, swept_valid, memories, parameters)
+        ending, ending_valid, lanes = self._update(m, advance, busy, swept, swept_valid, memories, sums, parameters)
         m.d.comb += [
             states.w_en.eq((ending_valid & advance) | clearing),
             states.w_addr.eq(Mux(clearing, row, ending.row)),
@@ -178,6 +149,47 @@ class SweepEngine(LayerEngine):
         ]
         return m
 
+    def _expander(self, memories):
+        """What turns spikes into rows to touch."""
+        return Expander(self.plan)
+
+    def _sums(self, m, memories, touch, *, issue, start, bank, read, row, clearing, zeroing, swept) -> Value:
+        """Add the weights of spikes to one bank; returns the sums of `swept.row` in the other, which become 0."""
+        plan = self.plan
+        weights, banks = memories["weights"], (memories["sums0"], memories["sums1"])
+        adding_valid = Signal()
+        adding_row = Signal.like(touch.p.row, reset_less=True)
+        mask = Signal(plan.lanes, reset_less=True) if "mask" in touch.p.shape().members else None
+        m.d.comb += [weights.r_en.eq(issue), weights.r_addr.eq(touch.p.weight)]
+        m.d.sync += adding_valid.eq(issue)
+        with m.If(issue):
+            m.d.sync += adding_row.eq(touch.p.row)
+            if mask is not None:
+                m.d.sync += mask.eq(touch.p.mask)
+        summed = Signal(sum(plan.lane_bits))
+        stored = self._forwarded(
+            m, Mux(bank, banks[1].r_data, banks[0].r_data), summed, adding_row, adding_valid, start
+        )
+        offset = 0
+        for lane, bits in enumerate(plan.lane_bits):
+            weight = weights.r_data.word_select(lane, plan.layer.weight_bits)
+            if mask is not None:
+                weight = weight & mask[lane].replicate(len(weight))
+            total = add_small(stored[offset : offset + bits].as_signed(), weight.as_signed(), 0, bits=bits)
+            m.d.comb += summed[offset : offset + bits].eq(total)
+            offset += bits
+        for number, memory in enumerate(banks):
+            events = bank == number
+            writing = adding_valid & events
+            m.d.comb += [
+                memory.r_en.eq(Mux(events, issue, read)),
+                memory.r_addr.eq(Mux(events, touch.p.row, row)),
+                memory.w_en.eq(writing | (zeroing & (swept.bank == number)) | clearing),
+                memory.w_addr.eq(Mux(clearing, row, Mux(writing, adding_row, swept.row))),
+                memory.w_data.eq(Mux(writing, summed, 0)),
+            ]
+        return Mux(swept.bank, banks[1].r_data, banks[0].r_data)
+
     def _row_counter(self, m, enable) -> tuple[Signal, Signal, Signal]:
         """Rows in order: number, whether it is the last, and its place {channel row, x, y} in output addresses."""
         plan = self.plan
@@ -215,11 +227,12 @@ class SweepEngine(LayerEngine):
         m.d.sync += [kept.eq(written), kept_row.eq(row), kept_valid.eq(valid & ~handed_over)]
         return Mux(kept_valid & (kept_row == row), kept, read)
 
-    def _memories(self, m) -> dict[str, Sram]:
+    def _memory_shapes(self) -> dict[str, tuple]:
+        """(rows, bits of a row, port type, contents) of each memory."""
         plan = self.plan
         fixed = plan.weights == "fixed"
         sums, states = sum(plan.lane_bits), plan.lanes * sum(bits for _, bits in plan.state_fields)
-        wanted = {
+        wanted: dict[str, tuple] = {
             "weights": (plan.weight_depth, plan.weight_row_bits, "rom" if fixed else "1r1w",
                         plan.weight_rows() if fixed else ()),
             "sums0": (plan.groups, sums, "1r1w", ()),
@@ -234,17 +247,22 @@ class SweepEngine(LayerEngine):
             wanted["parameters"] = (
                 plan.groups, plan.parameter_row_bits, "1r1w" if loaded else "rom", plan.parameter_rows()
             )  # fmt: skip
-        memories = {}
-        for name, (depth, width, port_type, contents) in wanted.items():
+        return wanted
+
+    def _memories(self, m) -> dict[str, Sram]:
+        plan, memories = self.plan, {}
+        for name, (depth, width, port_type, contents) in self._memory_shapes().items():
             memory = Sram(name=f"{plan.name}.{name}", depth=depth, width=width, port_type=port_type, contents=contents)
             m.submodules[name] = memories[name] = memory
-        for port, name in (("load_weights", "weights"), ("load_bias", "biases"), ("load_parameters", "parameters")):
+        loaded = {"weights": "weights", "index": "index", "bias": "biases", "parameters": "parameters"}
+        for port, name in loaded.items():
+            port = f"load_{port}"
             if hasattr(self, port):
                 load, memory = getattr(self, port), memories[name]
                 m.d.comb += [memory.w_en.eq(load.en), memory.w_addr.eq(load.row), memory.w_data.eq(load.data)]
         return memories
 
-    def _update(self, m, advance, busy, swept, swept_valid, memories, parameters):
+    def _update(self, m, advance, busy, swept, swept_valid, memories, sums, parameters):
         """Stages 1 to 3 of the sweep; returns control and valid of stage 3, and its lanes."""
         plan = self.plan
         middle, ending = (Signal.like(swept, name=name, reset_less=True) for name in ("middle", "ending"))
@@ -257,7 +275,6 @@ class SweepEngine(LayerEngine):
                 ending_valid.eq(middle_valid),
             ]
         m.d.comb += busy.eq(swept_valid | middle_valid | (ending_valid & ~advance))
-        sums = Mux(swept.bank, memories["sums1"].r_data, memories["sums0"].r_data)
         bias_row = memories["biases"].r_data if "biases" in memories else None
         lanes, offset, state_bits = [], 0, sum(bits for _, bits in plan.state_fields)
         for n, bits in enumerate(plan.lane_bits):
