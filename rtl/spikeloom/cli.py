@@ -252,6 +252,45 @@ def image(
 
 
 @app.command()
+def play(
+    config: ConfigArgument,
+    port: Annotated[str, typer.Option(help="serial port of the board, such as /dev/ttyUSB1")],
+    baud: Annotated[int, typer.Option(help="rate of the line, as the bitstream was built")] = 1_000_000,
+    inputs: Annotated[int | None, typer.Option(help="how many test inputs (default: data.inputs)")] = None,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Play the data set to an FPGA board and compare every word with the reference."""
+    with session(as_json, verbose) as ui:
+        from .host.player import SerialLine
+        from .host.player import play as run
+        from .project import Project
+
+        project = Project.load(config)
+        with SerialLine(port, baud) as line, ui.progress("play") as step:
+            result = run(project, line, inputs=inputs, baud=baud, progress=step)
+        wrong = {name: count for name, count in result["mismatches"].items() if count}
+        accuracy = result["accuracy"]
+        ui.table(
+            f"{result['name']}: {result['inputs']} inputs over {port}",
+            ["figure", "value"],
+            [
+                ["compared with the reference", ", ".join(f"{n}: {c} words" for n, c in result["words"].items())],
+                ["mismatches", ", ".join(f"{n}: {c}" for n, c in wrong.items()) or "none"],
+                ["accuracy", None if accuracy is None else f"{accuracy:.2%}"],
+                ["inputs per second", result["inputs_per_s"]],
+                ["line", ", ".join(f"{n.replace('_', ' ')}: {c}" for n, c in result["line"].items())],
+            ],
+        )  # fmt: skip
+        ui.done(result)
+        if result["image_refused"]:
+            raise SpikeloomError(f"{result['name']}: the board refused the image of its network")
+        if wrong:
+            text = ", ".join(f"{count} words of {name}" for name, count in wrong.items())
+            raise SpikeloomError(f"{result['name']}: {text} differ from the reference")
+
+
+@app.command()
 def train(
     name: Annotated[str, typer.Argument(help="recipe: digits, mnist4, mnist8, nmnist or recurrent")],
     data: Annotated[

@@ -31,7 +31,7 @@ from .output import check_replaceable, replace_folder
 from .project import Inputs, Project
 from .vectors import expected_streams, load_flag, load_stream, stimulus_words
 
-__all__ = ["Exported", "check_fresh", "elaborate", "host_verilog", "read_manifest", "verilog"]
+__all__ = ["Exported", "check_fresh", "elaborate", "host_verilog", "read_manifest", "to_verilog", "verilog"]
 
 SCHEMA = 1
 BENCH_INPUTS = 3
@@ -105,7 +105,7 @@ def verilog(plan: CorePlan, name: str, core: Accelerator | None = None) -> Expor
     SpikeloomError
         If Yosys fails.
     """
-    return _convert(core or Accelerator(plan), name)
+    return to_verilog(core or Accelerator(plan), name)
 
 
 def host_verilog(core: Accelerator, name: str, bus: Literal["axi4-lite", "wishbone"]) -> Exported:
@@ -120,10 +120,17 @@ def host_verilog(core: Accelerator, name: str, bus: Literal["axi4-lite", "wishbo
     """
     from .host.system import HostedAccelerator
 
-    return _convert(HostedAccelerator(core, bus=bus, name=name), f"{name}_host")
+    return to_verilog(HostedAccelerator(core, bus=bus, name=name), f"{name}_host")
 
 
-def _convert(component, name: str) -> Exported:
+def to_verilog(component, name: str) -> Exported:
+    """Elaborate any component as Verilog module `name`, its memories as instances.
+
+    Raises
+    ------
+    SpikeloomError
+        If Yosys fails.
+    """
     from amaranth.back import rtlil
 
     target = ExportPlatform()

@@ -219,6 +219,38 @@ def _osu018() -> Iterator[Found]:
                 yield Found(path=path, version=f"sha256:{digest}", origin=origin)
 
 
+NEXTPNR = r"Version (?:nextpnr-)?(\d+\.\d+(?:\.\d+)?)"
+
+
+def _fpga_program(name: str, pattern: str | None) -> Iterator[Found]:
+    """The program of that name, or the one of the Python packages yowasp-nextpnr-*, which are named after it.
+
+    The packers do not say their version, and the Python packages take long to start for the first time: for these the
+    package's version is taken.
+    """
+    package = f"yowasp-nextpnr-{'ecp5' if 'ecp' in name else 'ice40'}"
+    for path, origin in _program_places((name, f"yowasp-{name}")):
+        if path.name.startswith("yowasp-"):
+            try:
+                yield Found(path=path, version=importlib.metadata.version(package), origin="python")
+            except importlib.metadata.PackageNotFoundError:
+                continue
+        else:
+            version = _program_version(path, ("--version",), pattern) if pattern else "unknown"
+            if version:
+                yield Found(path=path, version=version, origin=origin)
+
+
+def _serial() -> Iterator[Found]:
+    """pyserial: a package whose name is not that of its module."""
+    folder = _package_folder("serial")
+    if folder:
+        try:
+            yield Found(path=folder, version=importlib.metadata.version("pyserial"), origin="python")
+        except importlib.metadata.PackageNotFoundError:  # another package of the same module name
+            return
+
+
 def _debian(package: str) -> str:
     return f"`make setup`, or `sudo apt-get install {package}` on Debian and Ubuntu"
 
@@ -293,6 +325,28 @@ TOOLS: tuple[Tool, ...] = (
         needed_by="synth (the default standard-cell library)",
         how_to_get=_debian("qflow-tech-osu018"),
         candidates=_osu018,
+    ),
+    *(
+        Tool(
+            name=name,
+            kind="program",
+            needed_by=f"fpga ({what})",
+            how_to_get=f"`pip install 'spikeloom[fpga]'`, or `sudo apt-get install {package}` on Debian and Ubuntu",
+            candidates=functools.partial(_fpga_program, name, pattern),
+        )
+        for name, what, package, pattern in (
+            ("nextpnr-ice40", "place and route for iCEBreaker", "nextpnr-ice40", NEXTPNR),
+            ("icepack", "bitstream for iCEBreaker", "fpga-icestorm", None),
+            ("nextpnr-ecp5", "place and route for ULX3S", "nextpnr-ecp5", NEXTPNR),
+            ("ecppack", "bitstream for ULX3S", "fpga-trellis", None),
+        )
+    ),
+    Tool(
+        name="serial",
+        kind="python package",
+        needed_by="play (the serial port of a board)",
+        how_to_get="`pip install 'spikeloom[fpga]'`",
+        candidates=_serial,
     ),
     Tool(
         name="chromium",

@@ -1,4 +1,4 @@
-"""`spikeloom synth` and `spikeloom report`."""
+"""`spikeloom synth`, `spikeloom fpga` and `spikeloom report`."""
 
 from typing import Annotated, Any
 
@@ -13,6 +13,7 @@ __all__ = ["register"]
 def register(app: typer.Typer) -> None:
     """Add the commands of this package."""
     app.command()(synth)
+    app.command()(fpga)
     app.command()(report)
 
 
@@ -88,6 +89,46 @@ def _rows(result: dict[str, Any]) -> list[list[Any]]:
         blocks = sum(counts["block_rams"].values())
         rows.append([f"FPGA {family}", f"{counts['luts']} LUT, {counts['flip_flops']} FF, {blocks} block RAM"])
     return rows
+
+
+def fpga(
+    config: ConfigArgument,
+    board: Annotated[str, typer.Option(help="icebreaker, ulx3s or arty_a7_100 (synthesis only)")],
+    baud: Annotated[int, typer.Option(help="rate of the serial line")] = 1_000_000,
+    seed: Annotated[int, typer.Option(help="seed of the placer")] = 1,
+    place: Annotated[bool, typer.Option(help="place, route and write the bitstream, or stop after Yosys")] = True,
+    out: OutOption = None,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Build the bitstream of a board: the core, its serial line and lights; needs no `elaborate` before."""
+    with session(as_json, verbose) as ui:
+        from spikeloom.host.board import board_named
+        from spikeloom.project import Project
+
+        from .fpga_build import FpgaOptions, build
+
+        chosen = board_named(board)
+        project = Project.load(config)
+        folder = build_folder(project.config.name, out)
+        target = folder / "fpga" / chosen.name
+        with ui.progress("fpga") as step:
+            result = build(
+                project, chosen, target, FpgaOptions(baud=baud, seed=seed, place=place), lambda text: step(text, None)
+            )
+        used, have = {**result["mapped"], **result.get("placed", {})}, result["available"]
+        names = {"luts": "LUT", "flip_flops": "FF", "block_rams": "block RAM", "sprams": "SPRAM", "dsps": "DSP"}
+        rows = [[names[key], f"{used[key]} of {have[key]}"] for key in have if have[key]]
+        if "fmax_mhz" in result:
+            rows.append(["clock", f"{result['fmax_mhz']:.1f} MHz; the core runs at {result['clock_mhz']:g} MHz"])
+        ui.table(f"{result['name']} on {result['chip']}", ["figure", "value"], rows)
+        bitstream = result["bitstream"]
+        ui.done(
+            {**result, "folder": str(target)},
+            f"wrote {target / bitstream}; next: load it, then spikeloom play {config} --port PORT"
+            if bitstream
+            else f"wrote {target} (no bitstream)",
+        )
 
 
 def report(

@@ -14,7 +14,7 @@ from spikeloom.errors import SpikeloomError
 
 from .yosys import Design, _quoted, run_yosys, yosys_version
 
-__all__ = ["Fpga", "count"]
+__all__ = ["FLIP_FLOP", "LUT", "LUT_RAM", "Fpga", "count", "flip_flops"]
 
 _COMMAND = {
     # No I/O buffers: a core sits inside a design, and its streams have more bits than some packages have pins.
@@ -23,13 +23,13 @@ _COMMAND = {
     # Wide functions in look-up tables alone: on these cores fewer of them than with the multiplexers behind them.
     "xc7": "synth_xilinx -family xc7 -top {top} -noiopad -noclkbuf -flatten -nowidelut",
 }
-_LUT = {
+LUT = {
     "ice40": {"SB_LUT4": 1},
     # A wide function takes two, four or eight LUT4 and the multiplexers between them, which are not counted.
     "ecp5": {"LUT4": 1, "CCU2C": 2},
     "xc7": {f"LUT{inputs}": 1 for inputs in range(1, 7)},
 }
-_FLIP_FLOP = {
+FLIP_FLOP = {
     "ice40": ("SB_DFF",),
     "ecp5": ("TRELLIS_FF",),
     "xc7": ("FDRE", "FDSE", "FDCE", "FDPE", "FDRE_1", "FDSE_1", "FDCE_1", "FDPE_1"),
@@ -40,7 +40,7 @@ _BLOCK_RAM = {
     "xc7": ("RAMB18E1", "RAMB36E1"),
 }
 # Look-up tables used as memory: bits of storage they hold are still look-up tables of the chip.
-_LUT_RAM = {
+LUT_RAM = {
     "ice40": {},
     "ecp5": {"TRELLIS_DPR16X4": 4},
     "xc7": {
@@ -90,6 +90,15 @@ class Fpga:
         }
 
 
+def flip_flops(cells: Counter[str], family: str) -> int:
+    """Flip-flops among {kind of cell: number}."""
+    return sum(
+        number
+        for kind, number in cells.items()
+        if (kind.startswith(FLIP_FLOP[family]) if family == "ice40" else kind in FLIP_FLOP[family])
+    )
+
+
 def count(design: Design, family: str, folder: Path) -> Fpga:
     """Map a design to an FPGA family and count what it uses.
 
@@ -116,17 +125,12 @@ def count(design: Design, family: str, folder: Path) -> Fpga:
     inner = sorted(kind for kind in cells if kind.startswith("$") and kind != "$scopeinfo")
     if inner:
         raise SpikeloomError(f"{design.top}: not mapped to {family}: {', '.join(inner)}")
-    lut_rams = sum(cells[kind] * luts for kind, luts in _LUT_RAM[family].items())
-    luts = sum(cells[kind] * number for kind, number in _LUT[family].items()) + lut_rams
-    flip_flops = sum(
-        number
-        for kind, number in cells.items()
-        if (kind.startswith(_FLIP_FLOP[family]) if family == "ice40" else kind in _FLIP_FLOP[family])
-    )
+    lut_rams = sum(cells[kind] * luts for kind, luts in LUT_RAM[family].items())
+    luts = sum(cells[kind] * number for kind, number in LUT[family].items()) + lut_rams
     result = Fpga(
         family=family,
         luts=luts,
-        flip_flops=flip_flops,
+        flip_flops=flip_flops(cells, family),
         block_rams={kind: cells[kind] for kind in _BLOCK_RAM[family] if cells[kind]},
         lut_rams=lut_rams,
         carries=sum(cells[kind] for kind in _CARRY[family]),

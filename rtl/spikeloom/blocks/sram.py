@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..items import address_bits
 
-__all__ = ["ExportPlatform", "MemoryRecord", "Sram"]
+__all__ = ["ExportPlatform", "MemoryRecord", "Sram", "spram_count"]
 
 PortType = Literal["rom", "rom2", "1r1w", "2r1w"]
 VERILOG_MODULE: dict[PortType, str] = {
@@ -29,6 +29,8 @@ class MemoryRecord:
     depth: int
     width: int
     contents: tuple[int, ...]
+    exclusive: bool = False
+    """Never read and written in one cycle: a memory with a single port does."""
 
     @property
     def module(self) -> str:
@@ -66,6 +68,15 @@ class ExportPlatform:
         )
 
 
+SPRAM_ROWS, SPRAM_BITS = 16384, 16
+"""Of the large single-port memory of an iCE40 UltraPlus; it has no initial contents."""
+
+
+def spram_count(record: MemoryRecord) -> int:
+    """Blocks of SB_SPRAM256KA that hold a memory."""
+    return -(-record.depth // SPRAM_ROWS) * -(-record.width // SPRAM_BITS)
+
+
 class Sram(wiring.Component):
     """A memory with a declared port type; synchronous read, one cycle.
 
@@ -82,6 +93,8 @@ class Sram(wiring.Component):
         read port.
     contents : sequence of int
         Initial rows. A ROM needs all of them; a RAM may start unknown.
+    exclusive : bool
+        The caller never reads and writes in one cycle, so that a single port would do.
 
     Members
     -------
@@ -90,10 +103,12 @@ class Sram(wiring.Component):
     w_en, w_addr, w_data : write port (1r1w, 2r1w)
     """
 
-    def __init__(self, *, name: str, depth: int, width: int, port_type: PortType, contents=()):
+    def __init__(self, *, name: str, depth: int, width: int, port_type: PortType, contents=(), exclusive: bool = False):
         if port_type.startswith("rom") and len(contents) != depth:
             raise ValueError(f"memory {name}: a ROM of {depth} rows was given {len(contents)} rows of contents")
-        self.record = MemoryRecord(name=name, port_type=port_type, depth=depth, width=width, contents=tuple(contents))
+        self.record = MemoryRecord(
+            name=name, port_type=port_type, depth=depth, width=width, contents=tuple(contents), exclusive=exclusive
+        )
         bits = address_bits(depth)
         ports = {"r_en": In(1), "r_addr": In(bits), "r_data": Out(width)}
         if port_type in ("rom2", "2r1w"):
@@ -108,6 +123,9 @@ class Sram(wiring.Component):
         if isinstance(platform, ExportPlatform):
             m.submodules.body = platform.body(record, ports)
             return m
+        if record.name in getattr(platform, "spram_memories", ()):
+            self._spram(m)
+            return m
         m.submodules.body = body = memory.Memory(
             shape=record.width, depth=record.depth, init=record.contents, attrs={"ram_style": "block"}
         )
@@ -119,6 +137,39 @@ class Sram(wiring.Component):
             write = body.write_port()
             m.d.comb += [write.en.eq(self.w_en), write.addr.eq(self.w_addr), write.data.eq(self.w_data)]
         return m
+
+    def _spram(self, m: Module) -> None:
+        """The memory in SB_SPRAM256KA: a platform lists the names of those it places there in `spram_memories`."""
+        record = self.record
+        if not record.exclusive or record.contents or record.port_type != "1r1w":
+            raise ValueError(f"memory {record.name}: an SPRAM has one port and no contents")
+        address = Signal(range(max(2, record.depth)))
+        m.d.comb += address.eq(Mux(self.w_en, self.w_addr, self.r_addr))
+        banks = []
+        shown = Signal(max(1, len(address) - 14))  # the bank that was read
+        with m.If(self.r_en & ~self.w_en):
+            m.d.sync += shown.eq(address[14:])
+        for bank in range(-(-record.depth // SPRAM_ROWS)):
+            selected = (address[14:] == bank) & (self.r_en | self.w_en)
+            row = Signal(-(-record.width // SPRAM_BITS) * SPRAM_BITS, name=f"row{bank}")
+            written = Signal.like(row, name=f"written{bank}")
+            m.d.comb += written.eq(self.w_data)
+            for n in range(len(row) // SPRAM_BITS):
+                m.submodules[f"bank{bank}_{n}"] = Instance(
+                    "SB_SPRAM256KA",
+                    i_ADDRESS=(address[:14] | C(0, 14))[:14],
+                    i_DATAIN=written.word_select(n, SPRAM_BITS),
+                    i_MASKWREN=C(0b1111, 4),
+                    i_WREN=self.w_en,
+                    i_CHIPSELECT=selected,
+                    i_CLOCK=ClockSignal(),
+                    i_STANDBY=C(0, 1),
+                    i_SLEEP=C(0, 1),
+                    i_POWEROFF=C(1, 1),  # active low
+                    o_DATAOUT=row.word_select(n, SPRAM_BITS),
+                )
+            banks.append(row[: record.width])
+        m.d.comb += self.r_data.eq(Array(banks)[shown] if len(banks) > 1 else banks[0])
 
 
 def verilog_body(port_type: PortType) -> str:

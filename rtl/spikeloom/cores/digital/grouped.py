@@ -227,6 +227,7 @@ class GroupedEngine(LayerEngine):
             width=plan.weight_row_bits,
             port_type="rom" if fixed else "1r1w",
             contents=plan.weight_rows() if fixed else (),
+            exclusive=True,  # loaded only while no input is under way
         )
         if not fixed:
             load = self.load_weights

@@ -125,6 +125,7 @@ class ParallelEngine(LayerEngine):
                 width=plan.weight_row_bits,
                 port_type=("rom2" if second else "rom") if fixed else ("2r1w" if second else "1r1w"),
                 contents=contents[bank::banks],
+                exclusive=True,  # loaded only while no input is under way
             )
             ports.append((memory.r_en, memory.r_addr, memory.r_data))
             if second:

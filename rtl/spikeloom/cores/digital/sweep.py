@@ -252,7 +252,10 @@ class SweepEngine(LayerEngine):
     def _memories(self, m) -> dict[str, Sram]:
         plan, memories = self.plan, {}
         for name, (depth, width, port_type, contents) in self._memory_shapes().items():
-            memory = Sram(name=f"{plan.name}.{name}", depth=depth, width=width, port_type=port_type, contents=contents)
+            memory = Sram(
+                name=f"{plan.name}.{name}", depth=depth, width=width, port_type=port_type, contents=contents,
+                exclusive=name == "weights",  # loaded only while no input is under way
+            )  # fmt: skip
             m.submodules[name] = memories[name] = memory
         loaded = {"weights": "weights", "index": "index", "bias": "biases", "parameters": "parameters"}
         for port, name in loaded.items():
