@@ -447,7 +447,7 @@ def _pipeline(network: IntegerNetwork, core: CoreConfig, *, direct: bool) -> tup
                     f"accepted are {', '.join(map(str, accepted))}"
                 )
             count = max(n for n in accepted if n <= count)
-        events = {}
+        events: dict[str, Any] = {}
         if core.events_per_cycle > 1:
             if count != layer.neurons:
                 raise InputError(
@@ -456,7 +456,7 @@ def _pipeline(network: IntegerNetwork, core: CoreConfig, *, direct: bool) -> tup
                 )
             sent = core.events_per_cycle if index + 1 < len(network.layers) else 1
             events = {"events": core.events_per_cycle, "events_out": sent, "ports": core.weight_ports}
-        placed = {
+        placed: dict[str, Any] = {
             "layer": layer,
             "lanes": count,
             "weights": core.weights,
