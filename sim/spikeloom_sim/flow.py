@@ -293,7 +293,7 @@ class _Cocotb(_Run):
             decisions = np.concatenate([each.decision(self.plan.decision) for each in traces])  # type: ignore[arg-type]
         model = np.full(len(latency), -1)
         if self.options.stall == 0 and not wrong:
-            model = self.model_latency(inputs, trace)
+            model = np.concatenate([self.model_latency(*each) for each in zip(parts, traces, strict=True)])
         arrays = {
             "labels": np.full(len(latency), -1) if inputs.labels is None else np.asarray(inputs.labels),
             "decision_rtl": decisions if not wrong else np.full(len(latency), -1),

@@ -315,7 +315,7 @@ class CorePlan:
             level[layer.name] = 1 + max((level[source] for source in now), default=0)
         for layer in network.layers:
             sources = network.sources(layer)
-            leader = self._leader(layer, sources)
+            leader = self.leaders[layer.name]
             for n, (source, connection) in enumerate(zip(sources, layer.connections, strict=True)):
                 step = connection.sources * layer.max_count + 1  # the most items of a step
                 lag = connection.delay or level[layer.name] - 1 - level[source]
@@ -333,21 +333,35 @@ class CorePlan:
                 )
         return tuple(edges)
 
-    def _leader(self, layer: IntegerLayer, sources: tuple[str, ...]) -> int:
-        """The connection whose ticks say which one is the last: one without a delay, or one from outside any loop."""
-        for n, connection in enumerate(layer.connections):
-            if connection.delay == 0:
-                return n
-        downstream, grown = {layer.name}, True
-        while grown:
-            reached = {
-                other.name
-                for other in self.network.layers
-                if any(source in downstream for source in self.network.sources(other))
-            }
-            grown = not reached <= downstream
-            downstream |= reached
-        return next((n for n, source in enumerate(sources) if source not in downstream), 0)
+    @cached_property
+    def leaders(self) -> dict[str, int]:
+        """The connection of each layer whose ticks say which one is the last, by layer.
+
+        It is the first one without a delay, or else the first one whose source knows without asking this layer.
+
+        Raises
+        ------
+        InputError
+            For layers that the input does not reach.
+        """
+        network, found = self.network, {}
+        knowing, before = {"input"}, -1
+        while len(found) > before:
+            before = len(found)
+            for layer in network.layers:
+                sources = network.sources(layer)
+                now = [n for n, connection in enumerate(layer.connections) if connection.delay == 0]
+                known = [n for n, source in enumerate(sources) if source in knowing]
+                if layer.name not in found and known and set(now) <= set(known):
+                    found[layer.name] = min(now or known)
+                    knowing.add(layer.name)
+        for layer in network.layers:
+            if layer.name not in found:
+                raise InputError(
+                    f"layer {layer.name!r} hears {', '.join(network.sources(layer))}, which the input does not reach; "
+                    "accepted are layers that it reaches, also past delays: only it says when an input ends"
+                )
+        return found
 
     @cached_property
     def hash(self) -> str:
@@ -402,7 +416,9 @@ def plan_core(network: IntegerNetwork, core: CoreConfig, *, steps: int, direct: 
         raise InputError(
             "core.decision: 'value' was given, but the last layer fires; accepted: count, first, none, auto"
         )
-    return CorePlan(network=network, core=core, steps=steps, layers=layers, folded=folded)
+    plan = CorePlan(network=network, core=core, steps=steps, layers=layers, folded=folded)
+    _ = plan.leaders  # raises where a core could not be wired
+    return plan
 
 
 def _pipeline(network: IntegerNetwork, core: CoreConfig, *, direct: bool) -> tuple[LayerPlan | SweepPlan, ...]:
