@@ -10,9 +10,12 @@ from core_bench import run_core
 from networks import RESETS, network_of, random_spec
 from spikeloom.config import CoreConfig
 from spikeloom.errors import InputError
+from spikeloom.export import verilog
+from spikeloom.mapping.cost import CostModel
 from spikeloom.mapping.image import image_words
 from spikeloom.mapping.plan import LayerPlan, plan_core
 from spikeloom.mapping.sparse import SparsePlan
+from spikeloom.network.reference import simulate
 from test_digital import LEAKS, pairwise, play, random_spikes, unknown_memories  # noqa: F401
 
 CASES = pairwise(
@@ -99,7 +102,7 @@ def test_auto_looks_at_the_weights():
     rng = random.Random(5)
     few, many = (pruned(rng, [40, 64], density) for density in (0.08, 0.9))
     for network, weights, kind in ((few, "fixed", SparsePlan), (many, "fixed", LayerPlan), (few, "loaded", LayerPlan)):
-        core = CoreConfig(lanes=4, weights=weights, sparse="auto")
+        core = CoreConfig(lanes=4, weights=weights)
         assert type(plan_core(network, core, steps=1).layers[0]) is kind
         assert type(plan_core(network, CoreConfig(lanes=4, sparse="off"), steps=1).layers[0]) is LayerPlan
 
@@ -107,6 +110,32 @@ def test_auto_looks_at_the_weights():
 def test_nothing_to_be_sparse_is_refused():
     with pytest.raises(InputError, match=r"core.sparse: 'on' was given, but no layer .* accepted here are auto, off"):
         plan_core(pruned(random.Random(1), [4, 3], 0.5), CoreConfig(sparse="on"), steps=1)
+
+
+@pytest.mark.parametrize("lanes", [1, 3, 8])
+@pytest.mark.parametrize("density", [0.02, 0.2])
+def test_cost_model_is_exact(lanes, density):
+    """Cycles of each input, isolated and back to back, memories, and the weights that were of use."""
+    rng = random.Random(lanes)
+    network = pruned(rng, [30, 26, 5], density, theta=9, leak=("shift", 3), bias=lanes == 3)
+    core = CoreConfig(lanes=[lanes, 2], sparse="on")
+    plan, model = plan_core(network, core, steps=7), CostModel(network, core, steps=7)
+    spikes = random_spikes(rng, 3, 7, 30, 0.3)
+    trace = simulate(network, spikes)
+    run = run_core(plan, spikes, rest=120)
+    reports = model.cycles(spikes, trace.spikes)
+    latency = [last - first + 1 for first, last in zip(run.first_in, run.last_out, strict=True)]
+    assert latency == [report.latency for report in reports]
+    run = run_core(plan, spikes)
+    reports = model.cycles(spikes, trace.spikes, gap="back_to_back", after_reset=0)
+    offset = run.first_in[0] - reports[0].first_in
+    assert run.first_in == [report.first_in + offset for report in reports]
+    assert run.last_out == [report.last_out + offset for report in reports]
+    memories = {(each.name, each.port_type, each.depth, each.width) for each in model.memories}
+    assert memories == {(each.name, each.port_type, each.depth, each.width) for each in verilog(plan, "core").memories}
+    layer = reports[0].layers[0]
+    assert layer.weight_rows == int((spikes[0].sum(axis=0) * plan.layers[0].row_counts).sum())
+    assert layer.useful_lane_slots == layer.sops <= layer.lane_slots == lanes * layer.weight_rows
 
 
 def test_rows_are_cycles():

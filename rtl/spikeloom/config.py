@@ -143,7 +143,7 @@ class CoreConfig:
             "pruned dense layers on shared lanes: off | on (only weights that are not 0 are stored and added) | auto "
             "(on for fixed weights where that takes fewer memory bits and cycles)"
         ),
-    ] = "off"
+    ] = "auto"
     queue_depth: Annotated[
         Literal["auto"] | Annotated[int, Field(ge=2, le=64)],
         _doc(

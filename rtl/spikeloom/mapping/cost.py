@@ -409,7 +409,7 @@ def _layers(work: list[list[dict]], b: int) -> tuple[LayerReport, ...]:
 def _reached(entry: LayerPlan | SweepPlan) -> list[np.ndarray]:
     """For each connection, the neurons that a spike of each source reaches: int64 [sources]."""
     if isinstance(entry, SweepPlan):
-        return [plan.touched_rows() // plan.rows_each * plan.group_channels for plan in entry.connections]
+        return [plan.reached() for plan in entry.connections]
     return [np.full(connection.sources, entry.layer.neurons) for connection in entry.layer.connections]
 
 

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from ..items import AddressMap, address_bits
 from .plan import CorePlan, LayerPlan
+from .sparse import SparsePlan
 from .sweep import SweepPlan
 
 __all__ = ["REGISTER_DEPTH", "MemoryCost", "core_memories"]
@@ -55,8 +56,14 @@ def _layer(entry: LayerPlan | SweepPlan) -> Iterator[MemoryCost]:
     yield from _weights(entry)
     sums = sum(entry.lane_bits)
     if isinstance(entry, SweepPlan):
-        yield memory("sums0", entry.groups, sums)
-        yield memory("sums1", entry.groups, sums)
+        if isinstance(entry, SparsePlan):
+            yield memory("index", len(entry.row_counts), entry.index_bits, entry.weights == "loaded")
+            for bank in (0, 1):
+                for lane, bits in enumerate(entry.lane_bits):
+                    yield memory(f"sums{bank}_{lane}", entry.groups, bits)
+        else:
+            yield memory("sums0", entry.groups, sums)
+            yield memory("sums1", entry.groups, sums)
         yield memory("states", entry.groups, entry.lanes * sum(bits for _, bits in entry.state_fields))
         if entry.parameter_row_bits:
             yield memory("parameters", entry.groups, entry.parameter_row_bits, entry.parameters == "loaded")
@@ -76,6 +83,6 @@ def _weights(entry: LayerPlan | SweepPlan) -> Iterator[MemoryCost]:
         yield MemoryCost(
             name=f"{entry.name}.weights{bank if banks > 1 else ''}",
             depth=-(-(entry.weight_depth - bank) // banks),
-            width=entry.lanes * entry.layer.weight_bits,
+            width=entry.weight_row_bits,
             port_type=kind,
         )

@@ -34,6 +34,9 @@ class _Listed(ConnectionPlan):
     def touched_rows(self) -> np.ndarray:
         return self.counts
 
+    def reached(self) -> np.ndarray:
+        return np.count_nonzero(self.connection.weights, axis=0)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SparsePlan(SweepPlan):

@@ -134,6 +134,10 @@ class ConnectionPlan:
         y, x = (np.array([entry.count for entry in axis], np.int64) for axis in self.axes)
         return np.tile(np.multiply.outer(y, x).reshape(-1) * self.rows_each, channels)
 
+    def reached(self) -> np.ndarray:
+        """Weights that a spike of each source neuron adds, int64 [sources], in canonical order."""
+        return self.touched_rows() // self.rows_each * self.group_channels
+
 
 def leak_fields(leak: Leak, bits: int, prefix: str) -> dict[str, tuple[int, int]]:
     """Parameter registers of a leak over a state of `bits` bits: name -> (bits, value); per-neuron ones left out."""
