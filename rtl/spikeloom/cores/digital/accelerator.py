@@ -124,7 +124,10 @@ class Accelerator(wiring.Component):
         if many:
             m.d.comb += entrance.p.valid.eq(item.valid & ~outside)
         count = Signal(DROP_COUNTER_BITS + 1)
-        m.d.comb += count.eq(self.dropped + sum((outside[n] for n in range(len(outside))), Const(0)))
+        lost: Value = Const(0, 1)
+        for n in range(len(outside)):
+            lost = lost + outside[n]
+        m.d.comb += count.eq(self.dropped + lost)
         with m.If(self.events_in.valid & self.events_in.ready):
             m.d.sync += self.dropped.eq(Mux(count[-1], (1 << DROP_COUNTER_BITS) - 1, count))
         leaving = self._wire(m, entrance)
