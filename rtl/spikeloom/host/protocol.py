@@ -160,8 +160,8 @@ class LinkFormat:
             raise InputError("core.probe: true was given; accepted on a board is false: potentials stay on the chip")
         if plan.input_slots.events > 1:
             raise InputError(
-                f"core.events_per_cycle: {plan.input_slots.events} was given; accepted on a board is 1: the line brings "
-                "less than one event in ten cycles"
+                f"core.events_per_cycle: {plan.input_slots.events} was given; accepted on a board is 1: the line "
+                "brings less than one event in ten cycles"
             )
         if plan.streams:
             raise InputError("streamed weights were given; accepted on a board are weights on the chip")
