@@ -91,6 +91,7 @@ def play_of(project: Project, network: IntegerNetwork, manifest: dict, folder, s
         "stall": stall,
         "seed": seed,
         "parallel": all(entry.lanes == entry.layer.neurons for entry in plan.layers),
+        "prime": int(plan.layers[0].bias_bits > 0),  # see cores/digital/parallel.py
         "changed": None,
     }
     if plan.layers[0].registers:

@@ -331,7 +331,7 @@ TOOLS: tuple[Tool, ...] = (
             name=name,
             kind="program",
             needed_by=f"fpga ({what})",
-            how_to_get=f"`pip install 'spikeloom[fpga]'`, or `sudo apt-get install {package}` on Debian and Ubuntu",
+            how_to_get=f"`pip install 'spikeloom[fpga]'`, or Debian's {package}",
             candidates=functools.partial(_fpga_program, name, pattern),
         )
         for name, what, package, pattern in (

@@ -82,7 +82,13 @@ def _ulx3s() -> Any:
 def _arty() -> Any:
     from amaranth_boards.arty_a7 import ArtyA7_100Platform
 
-    return ArtyA7_100Platform(toolchain="Xray")  # the one whose files hold RTLIL; it is never run
+    class Platform(ArtyA7_100Platform):
+        """Only its RTLIL is wanted; the files of Vivado would hold Verilog, for which Amaranth looks for a Yosys."""
+
+        file_templates = {"{{name}}.il": "{{emit_rtlil()}}"}  # noqa: RUF012
+        command_templates = ()
+
+    return Platform(toolchain="Vivado")
 
 
 BOARDS = {
