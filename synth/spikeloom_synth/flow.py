@@ -318,7 +318,9 @@ def synthesise(
                 if not skip_missing or step == "area":
                     raise
                 skipped[step] = str(error)
-    workload = bench_workload(build, manifest) if options.power else None
+    if options.power and manifest.get("streams"):
+        skipped["power"] = "weights are streamed, and the netlist's bench feeds no load port beside the events"
+    workload = bench_workload(build, manifest) if options.power and "power" not in skipped else None
     try:
         with replace_folder(build / "synth") as folder:
             result = _figures(build, design, manifest, workload, options, folder, progress, skipped)

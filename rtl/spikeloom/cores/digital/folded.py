@@ -428,8 +428,18 @@ class FoldedEngine(LayerEngine):
         """Two halves of a weight buffer: the load port fills one while the other is worked on."""
         plan = self.plan
         full = Signal(2)
-        rows = [(span := plan.tile_rows(tile)).stop - span.start for tile in plan.tiles]
-        m.d.comb += self.tile_size.eq(per_layer(rows, self.tile_wanted))
+        # The tile that comes next: layer, number in the layer, and rows, fewer in the last of a layer.
+        layer, number, final = Signal(range(max(2, len(plan.layers)))), Signal(self.tile_wanted.shape()), Signal()
+        rows: list[list[int]] = [[] for _ in plan.layers]
+        for tile in plan.tiles:
+            span = plan.tile_rows(tile)
+            rows[tile.layer].append(span.stop - span.start)
+        m.d.comb += [
+            final.eq(number == per_layer([len(sizes) - 1 for sizes in rows], layer)),
+            self.tile_size.eq(
+                Mux(final, per_layer([sizes[-1] for sizes in rows], layer), per_layer([s[0] for s in rows], layer))
+            ),
+        ]
         m.d.comb += self.tile_free.eq(~full.bit_select(self._filling, 1))
         for n in range(2):
             m.d.comb += sequencer.filled[n].eq(self.tile_filled & (self._filling == n))
@@ -439,5 +449,8 @@ class FoldedEngine(LayerEngine):
                 m.d.sync += full[n].eq(0)
         with m.If(self.tile_filled):
             m.d.sync += self._filling.eq(~self._filling)
-            wanted = self.tile_wanted
-            m.d.sync += wanted.eq(Mux(wanted == len(plan.tiles) - 1, 0, wanted + 1))
+            m.d.sync += [self.tile_wanted.eq(self.tile_wanted + 1), number.eq(number + 1)]
+            with m.If(final):
+                m.d.sync += [number.eq(0), layer.eq(layer + 1)]
+                with m.If(layer == len(plan.layers) - 1):
+                    m.d.sync += [layer.eq(0), self.tile_wanted.eq(0)]

@@ -14,17 +14,22 @@ from ...mapping.folded import FoldedPlan
 __all__ = ["Sequencer", "UnitLayout", "per_layer"]
 
 
-def per_layer(values, layer: Value, *, bits: int | None = None):
-    """The one of `values` (integers or Values, one per layer) that belongs to `layer`; an integer where all agree."""
+def per_layer(values, layer: Value):
+    """The one of `values` (integers or Values, one per layer) that belongs to `layer`; an integer where all agree.
+
+    Multiplexers, because a table would become a memory in synthesis.
+    """
     values = list(values)
     if all(isinstance(value, int) for value in values):
         if len(set(values)) == 1:
             return values[0]
-        bits = bits or max(1, max(value.bit_length() for value in values))
+        bits = max(1, max(value.bit_length() for value in values))
         values = [Const(value, bits) for value in values]
-    elif all(value is values[0] for value in values):
-        return values[0]
-    return Array(values)[layer]
+    result = values[-1]
+    for n, value in enumerate(values[:-1]):
+        if value is not values[-1]:
+            result = Mux(layer == n, value, result)
+    return result
 
 
 class UnitLayout(data.StructLayout):
