@@ -59,9 +59,13 @@ class AxiLiteSlave(wiring.Component):
     def elaborate(self, platform):
         m, bus = Module(), self.bus
         # What each channel has taken and is not done with; `ready` is that there is none.
-        address, address_held = Signal(self._address_bits), Signal()
-        word, strobe, word_held = Signal(REGISTER_BITS), Signal(BYTES), Signal()
-        wanted, wanted_held = Signal(self._address_bits), Signal()
+        address = Signal(self._address_bits)
+        address_held = Signal()
+        word = Signal(REGISTER_BITS)
+        strobe = Signal(BYTES)
+        word_held = Signal()
+        wanted = Signal(self._address_bits)
+        wanted_held = Signal()
         m.d.comb += [self.awready.eq(~address_held), self.wready.eq(~word_held), self.arready.eq(~wanted_held)]
         with m.If(self.awvalid & self.awready):
             m.d.sync += [address.eq(self.awaddr), address_held.eq(1)]
@@ -71,8 +75,10 @@ class AxiLiteSlave(wiring.Component):
             m.d.sync += [wanted.eq(self.araddr), wanted_held.eq(1)]
 
         # An access starts only when its answer has a place; the bank answers in the next cycle.
-        can_write, can_read = Signal(), Signal()
-        writing, reading = Signal(), Signal()  # the bank's answer is there in this cycle
+        can_write = Signal()
+        can_read = Signal()
+        writing = Signal()  # the bank's answer is there in this cycle
+        reading = Signal()
         write_turn = Signal()  # who was served last lets the other one go first
         m.d.comb += [
             can_write.eq(address_held & word_held & ~self.bvalid & ~writing & ~reading),

@@ -9,12 +9,19 @@ from spikeloom.blocks.routing import Delay, Fork, Join, MemoryQueue
 from spikeloom.blocks.serialiser import FlagRegister, GroupSerialiser
 from spikeloom.cores.digital.grouped import PassMerger
 
-from . import queues, routing, serialising
+from . import axi_lite, cores, loading, queues, routing, serialising
 from .harness import Proof
 
 __all__ = ["HANDSHAKES", "PROOFS"]
 
-PROOFS: tuple[Proof, ...] = (*queues.PROOFS, *routing.PROOFS, *serialising.PROOFS)
+PROOFS: tuple[Proof, ...] = (
+    *queues.PROOFS,
+    *routing.PROOFS,
+    *serialising.PROOFS,
+    *loading.PROOFS,
+    *cores.PROOFS,
+    *axi_lite.PROOFS,
+)
 
 HANDSHAKES: dict[str, Callable[[], Any]] = {
     "EventQueue": lambda: EventQueue(3, depth=3),
