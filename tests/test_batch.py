@@ -18,7 +18,8 @@ from spikeloom.errors import SpikeloomError, ToolMissing
 from spikeloom.export import elaborate, read_manifest
 from spikeloom.items import encode_events
 from spikeloom.mapping.cost import CostModel
-from spikeloom.mapping.image import image_words
+from spikeloom.mapping.folded_cost import cost_model
+from spikeloom.mapping.image import image_words, stream_words
 from spikeloom.network.connections import Connection
 from spikeloom.network.integer import IntegerLayer, IntegerNetwork, Leak
 from spikeloom.network.reference import simulate
@@ -53,13 +54,15 @@ class Built:
     def run(self, spikes: np.ndarray, **options) -> BatchResult:
         if self.project.plan.loads:
             options.setdefault("load", image_words(self.project.plan))
+        if self.project.plan.streams:
+            options.setdefault("stream", stream_words(self.project.plan))
         return self.design.run(spikes, **options)
 
     @property
     def model(self) -> CostModel:
         config = self.project.config
         direct = config.input.coding == "current"
-        return CostModel(self.project.network, config.core, steps=config.input.steps, direct=direct)
+        return cost_model(self.project.network, config.core, steps=config.input.steps, direct=direct)
 
 
 @pytest.fixture(scope="session")
@@ -128,6 +131,36 @@ def test_layers_of_any_kind(kind, core, tmp_path, need_tool):
     every = {"readout_ticks": project.plan.core.readout == "tick"}
     for options in ({}, {"stall": 30, "seed": 1}, {"isolated": True}):
         check(built, built.run(spikes, **options, **every), trace)
+
+
+@pytest.mark.cosim
+@pytest.mark.slow
+@pytest.mark.parametrize("buffer", ["auto", 24])
+def test_folded(buffer, tmp_path, need_tool):
+    """One engine for all layers, weights on chip or streamed in tiles: potentials, cycles, stalls."""
+    for tool in ("verilator", "make", "g++"):
+        need_tool(tool)
+    rng = np.random.Generator(np.random.Philox(key=[6, 0]))
+    layers = tuple(
+        IntegerLayer.dense(
+            name=f"fc{n}", weights=rng.integers(-3, 6, (high, wide)), weight_bits=4, potential_bits=8, threshold=11,
+            leak=Leak(kind="shift", shifts=(2,)),
+        )
+        for n, (wide, high) in enumerate(((6, 9), (9, 11), (11, 3)))
+    )  # fmt: skip
+    options = {"schedule": "folded", "lanes": 3, "weight_buffer": buffer, "probe": True}
+    options |= {"load_bits": 32 if buffer == "auto" else 128, **LOADED}
+    project = projects.of_network(IntegerNetwork(name="folded", layers=layers), tmp_path, name="folded", **options)
+    manifest = elaborate(project, tmp_path / "folded")
+    built = Built(project, tmp_path / "folded", compile_design(tmp_path / "folded", manifest))
+    spikes = random_spikes(12, project.config.input.steps, 6, seed=3)
+    trace = simulate(project.network, spikes, potentials=True)
+    assert all(layer.any() for layer in trace.spikes)
+    for given in ({}, {"stall": 30, "seed": 1}, {"isolated": True}):
+        result = built.run(spikes, **given)
+        check(built, result, trace)
+    reports = built.model.cycles(spikes, trace.spikes, gap="isolated")
+    assert result.latency.tolist() == [report.latency for report in reports]
 
 
 def random_spikes(batch: int, steps: int, inputs: int, *, seed: int = 0) -> np.ndarray:

@@ -37,6 +37,11 @@ CASES: dict[str, dict] = {
     "no_leak": {"network": {"decay": 1.0}, "core": {"lanes": 4}, "reset": "subtract"},
     "current": {"core": {"lanes": 2}, "network": {"bias": True}, "input": {"coding": "current"}, "data": VALUES},
     "one": {"network": {"sizes": (1, 1)}},
+    "folded": {"network": {"bias": True}, "core": {"schedule": "folded", "lanes": 2}},
+    "streamed": {
+        "network": {"bias": True},
+        "core": {"schedule": "folded", "lanes": 2, "weight_buffer": 20, "load_bits": 64, **LOADED},
+    },
 }
 
 

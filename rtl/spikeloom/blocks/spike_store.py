@@ -82,7 +82,7 @@ class SpikeStore(wiring.Component):
         taken, spike, ends = Signal(), Signal(), Signal()
         item = self.i.p
         m.d.comb += [
-            self.i.ready.eq(~clearing & ~self.full.bit_select(half, 1)),
+            self.i.ready.eq(~clearing & ~Mux(half, self.full[1], self.full[0])),
             taken.eq(self.i.valid & self.i.ready),
             spike.eq(taken & ~item.tick),
             ends.eq(taken & item.tick & (item.last | (step == self._steps - 1))),

@@ -440,7 +440,7 @@ class FoldedEngine(LayerEngine):
                 Mux(final, per_layer([sizes[-1] for sizes in rows], layer), per_layer([s[0] for s in rows], layer))
             ),
         ]
-        m.d.comb += self.tile_free.eq(~full.bit_select(self._filling, 1))
+        m.d.comb += self.tile_free.eq(~Mux(self._filling, full[1], full[0]))
         for n in range(2):
             m.d.comb += sequencer.filled[n].eq(self.tile_filled & (self._filling == n))
             with m.If(sequencer.filled[n]):

@@ -148,13 +148,13 @@ class Sequencer(wiring.Component):
         reading = Signal()
         # A half is the lanes' until they have worked on all that was sent, but nothing more of its tile will be read.
         ready = Signal(2)
-        present = Const(1) if plan.half is None else ready.bit_select(weights, 1)
+        present = Const(1) if plan.half is None else Mux(weights, ready[1], ready[0])
         for n in range(2):
             with m.If(self.filled[n]):
                 m.d.sync += ready[n].eq(1)
             with m.Elif(issue & row_end & step_end & (weights == n)):
                 m.d.sync += ready[n].eq(0)
-        permitted = Mux(at_input, store.full.bit_select(half, 1), opened | self.settled)
+        permitted = Mux(at_input, Mux(half, store.full[1], store.full[0]), opened | self.settled)
         m.d.comb += issue.eq(permitted & present & (~reading | taking))
         m.d.comb += self.lacks.eq(permitted & ~present & (~reading | taking))
         with m.If(issue):
