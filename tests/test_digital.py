@@ -36,10 +36,10 @@ def unknown_memories(monkeypatch):
     """Memories without contents start with noise, as on a chip, and not with the simulator's zeros."""
     original = Sram.__init__
 
-    def noisy(self, *, name, depth, width, port_type, contents=()):
+    def noisy(self, *, name, depth, width, port_type, contents=(), **options):
         rng = random.Random(f"{name} {depth}")
         contents = contents or ([rng.getrandbits(width) for _ in range(depth)] if port_type.endswith("w") else ())
-        original(self, name=name, depth=depth, width=width, port_type=port_type, contents=contents)
+        original(self, name=name, depth=depth, width=width, port_type=port_type, contents=contents, **options)
 
     monkeypatch.setattr(Sram, "__init__", noisy)
 
