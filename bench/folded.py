@@ -13,6 +13,7 @@ from _common import data_folder, fixed_project, main, scratch, silent_inputs, st
 
 from spikeloom.config import CoreConfig
 from spikeloom.export import elaborate, read_manifest
+from spikeloom.mapping.cost import CostModel
 from spikeloom.mapping.folded_cost import FoldedCost, FoldedReport
 from spikeloom.mapping.image import image_words, stream_words
 from spikeloom.network.coding import CodingOptions, encode_spikes
@@ -34,6 +35,8 @@ IMAGES = int(sys.argv.pop(sys.argv.index("--images") + 1)) if "--images" in sys.
 if "--images" in sys.argv:
     sys.argv.remove("--images")
 STREAMED_IMAGES = 50
+MODELLED_IMAGES = 20
+"""Images whose cycles on a pipeline are taken from its cost model."""
 CLOCK_MHZ = 100.0
 BUFFER = 2 * 4 * 1024
 """Rows of the weight buffer: four groups of a hidden layer in each half."""
@@ -150,6 +153,10 @@ def measure() -> dict:
         "rates": [round(float(part.mean()), 4) for part in (spikes, *trace.spikes[:-1])],
     }
     on_chip = CoreConfig(schedule="folded", lanes=LANES)
+    pipeline = CoreConfig(lanes=LANES)
+    sent = [part[:MODELLED_IMAGES] for part in trace.spikes]
+    reports = CostModel(network, pipeline, steps=STEPS).cycles(spikes[:MODELLED_IMAGES], sent)
+    answer["pipeline_cycles_per_image"] = round(float(np.mean([report.latency for report in reports])), 1)
     streamed = dataclasses.replace(on_chip, weights="loaded", weight_buffer=BUFFER)
     with scratch() as place:
         result = play(network, on_chip, spikes, Path(place, "chip"))
@@ -162,7 +169,7 @@ def measure() -> dict:
             answer[f"streamed_{bits}_bits"] = result
         answer["area_folded"] = area(network, on_chip, Path(place, "chip"))
         answer["area_streamed"] = area(network, core, Path(place, "streamed64"))
-        answer["area_pipeline"] = area(network, CoreConfig(lanes=LANES), Path(place, "pipeline"))
+        answer["area_pipeline"] = area(network, pipeline, Path(place, "pipeline"))
     return answer
 
 

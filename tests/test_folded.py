@@ -348,8 +348,7 @@ def test_wrong_tiles_are_refused():
     assert plan.folded is not None
     assert len(plan.folded.tiles) > 1
     good, foreign = stream_words(plan), stream_words(other)
-    late = good.copy()
-    late[4] += 1  # the second tile where the first is wanted
+    late = [*good[:4], good[4] + 1, *[0] * (len(good) - 5)]  # the second tile, of zeros, where the first is wanted
     broken = [*good[:3], 5, *good[4:9]]  # ends within a tile
     trace = simulate(network, spikes)
     for bad in (foreign, late, broken):
