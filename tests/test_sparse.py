@@ -110,6 +110,8 @@ def test_auto_looks_at_the_weights():
 def test_nothing_to_be_sparse_is_refused():
     with pytest.raises(InputError, match=r"core.sparse: 'on' was given, but no layer .* accepted here are auto, off"):
         plan_core(pruned(random.Random(1), [4, 3], 0.5), CoreConfig(sparse="on"), steps=1)
+    with pytest.raises(InputError, match=r"core.sparse: 'on' was given with schedule = .folded.; accepted are auto"):
+        plan_core(pruned(random.Random(1), [4, 3], 0.5), CoreConfig(sparse="on", schedule="folded", lanes=2), steps=1)
 
 
 @pytest.mark.parametrize("lanes", [1, 3, 8])

@@ -401,6 +401,11 @@ def plan_core(network: IntegerNetwork, core: CoreConfig, *, steps: int, direct: 
     _check_events(network, core)
     folded = None
     if core.schedule == "folded":
+        if core.sparse == "on":
+            raise InputError(
+                "core.sparse: 'on' was given with schedule = \"folded\"; accepted are auto and off: "
+                "a folded core has dense weights"
+            )
         from .folded import fold  # builds on LayerPlan
 
         folded = fold(network, core, steps=steps, direct=direct)
