@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from _common import data_folder, fixed_project, main, scratch, silent_inputs, stream
+from _common import data_folder, fixed_project, main, random_network, scratch, silent_inputs, stream
 
 from spikeloom.config import CoreConfig
 from spikeloom.export import elaborate, read_manifest
@@ -132,8 +132,7 @@ def play(network: IntegerNetwork, core: CoreConfig, spikes: np.ndarray, folder: 
 def area(network: IntegerNetwork, core: CoreConfig, folder: Path) -> dict:
     """Logic on OSU018, memories outside."""
     project = fixed_project(network, steps=STEPS, core=core, name="folded")
-    if not folder.exists():
-        elaborate(project, folder, inputs=silent_inputs(project))
+    elaborate(project, folder, inputs=silent_inputs(project))
     result = synthesise(folder, SynthOptions(clock_mhz=CLOCK_MHZ, power=False, fpga=()))
     return {
         "um2": result["area"]["um2"],
@@ -167,9 +166,11 @@ def measure() -> dict:
             result = play(network, core, spikes[:STREAMED_IMAGES], Path(place, f"streamed{bits}"))
             del result["decisions"]
             answer[f"streamed_{bits}_bits"] = result
-        answer["area_folded"] = area(network, on_chip, Path(place, "chip"))
-        answer["area_streamed"] = area(network, core, Path(place, "streamed64"))
-        answer["area_pipeline"] = area(network, pipeline, Path(place, "pipeline"))
+        # Of a random network of the same shape.
+        network = random_network(list(SIZES), weight_bits=WEIGHT_BITS, potential_bits=POTENTIAL_BITS)
+        wide = dataclasses.replace(streamed, load_bits=256)
+        for name, core in (("folded", on_chip), ("streamed_256_bits", wide), ("pipeline", pipeline)):
+            answer[f"area_{name}"] = area(network, core, Path(place, f"area_{name}"))
     return answer
 
 
