@@ -242,7 +242,7 @@ PROOFS = (
             ("two_layers", "two layers, read-out, probes, decision by value", 13, (
                 Fault(cls=LayerEngine, old="self.readout.valid.eq(wanted & ~sent)",
                       new="self.readout.valid.eq(wanted & ~sent & ~self.i.valid)", method="_report"),
-                Fault(cls=Accelerator, old="self.events_in.valid & open_ & ~outside",
+                Fault(cls=Accelerator, old="self.events_in.valid & open_ & ~empty",
                       new="self.events_in.valid & open_"),
             )),
             ("two_layers_counted", "two layers, loaded weights, decision by count", 13, (
