@@ -198,3 +198,15 @@ def test_a_dense_connection_into_a_map_is_refused():
     layer = IntegerLayer(name="m", connections=(kernel, dense), weight_bits=2, potential_bits=6, threshold=3)
     with pytest.raises(InputError, match=r"layer 'm': a dense connection into a map of \[2, 2, 2\]; accepted there"):
         plan_core(IntegerNetwork(name="net", layers=(layer,)), CoreConfig(), steps=2)
+
+
+def test_refuses_a_readout_on_a_map():
+    kernel = np.ones((3, 1, 2, 2), np.int64)
+    layer = IntegerLayer(
+        name="conv", connections=(Connection(weights=kernel, source_shape=(1, 3, 3)),), weight_bits=4,
+        potential_bits=9, threshold=None, reset="none",
+    )  # fmt: skip
+    with pytest.raises(
+        InputError, match=r"a read-out of 3 channels on a map of \[2, 2\]; accepted is one"
+    ):
+        plan_core(IntegerNetwork(name="net", layers=(layer,)), CoreConfig(), steps=1)

@@ -413,6 +413,12 @@ def plan_core(network: IntegerNetwork, core: CoreConfig, *, steps: int, direct: 
     else:
         layers = _pipeline(network, core, direct=direct)
     readout = network.layers[-1].threshold is None
+    channels, *positions = network.layers[-1].shape
+    if readout and any(size > 1 for size in positions):
+        raise InputError(
+            f"layer {network.layers[-1].name!r}: a read-out of {channels} channels on a map of {positions}; accepted "
+            "is one on a single position: its values leave in the order of rows, which on a map is not that of neurons"
+        )
     if core.decision in ("count", "first") and readout:
         raise InputError(
             f"core.decision: {core.decision!r} was given, but the last layer is a read-out; accepted: value, none, auto"
