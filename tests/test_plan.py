@@ -206,7 +206,5 @@ def test_refuses_a_readout_on_a_map():
         name="conv", connections=(Connection(weights=kernel, source_shape=(1, 3, 3)),), weight_bits=4,
         potential_bits=9, threshold=None, reset="none",
     )  # fmt: skip
-    with pytest.raises(
-        InputError, match=r"a read-out of 3 channels on a map of \[2, 2\]; accepted is one"
-    ):
+    with pytest.raises(InputError, match=r"a read-out of 3 channels on a map of \[2, 2\]; accepted is one"):
         plan_core(IntegerNetwork(name="net", layers=(layer,)), CoreConfig(), steps=1)
