@@ -1,5 +1,6 @@
 """The command line as people and programs meet it: answers, exit codes, messages, and what a stop leaves behind."""
 
+import dataclasses
 import errno
 import itertools
 import json
@@ -21,7 +22,7 @@ import pytest
 
 import projects
 from spikeloom import cli, export, tools
-from spikeloom.config import json_schema, load_config
+from spikeloom.config import CoreConfig, json_schema, load_config
 from spikeloom.mapping.image import build_image
 from spikeloom.network.nir_import import SUPPORTED
 from spikeloom.output import MARKER
@@ -308,8 +309,8 @@ CONFIGS = [
     ({"core": {"lanes": [1]}}, "core.lanes: 1 numbers were given; accepted is one, or one for each of w1, w2"),
     (
         {"core": {"lane": 2}},
-        "core.lane: unknown key; accepted are kind, lanes, weights, parameters, queue_depth, spike_queue, decision, "
-        "readout, probe, schedule, fold_steps, weight_buffer, load_bits; did you mean 'lanes'?",
+        f"core.lane: unknown key; accepted are {', '.join(f.name for f in dataclasses.fields(CoreConfig))}; "
+        "did you mean 'lanes'?",
     ),
     (
         {"core": {"decision": "value"}},
