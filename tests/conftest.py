@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, settings
 from spikeloom import tools
 from spikeloom.errors import ToolMissing
 
-TRAINING = ("torch", "snntorch")
-"""Not in the development extra: a test that trains is skipped in CI, too."""
+EXTRAS = ("torch", "snntorch", "nextpnr-ice40", "icepack", "nextpnr-ecp5", "ecppack", "serial")
+"""Not in the development extra, some are large: a test that trains, or places and routes, is skipped in CI, too."""
 
 SYNTH_MODULES = ("test_flow", "test_fpga", "test_power", "test_timing", "test_yosys")
 """Modules in which every test runs Yosys or OpenSTA."""
@@ -30,7 +30,7 @@ settings.load_profile("spikeloom")
 def pytest_sessionstart(session: pytest.Session) -> None:
     """In CI, refuse to begin where a tool is missing that tests would be skipped for."""
     if os.environ.get("CI") and not hasattr(session.config, "workerinput"):
-        missing = [tool.name for tool in tools.TOOLS if tool.name not in TRAINING and tool.find() is None]
+        missing = [tool.name for tool in tools.TOOLS if tool.name not in EXTRAS and tool.find() is None]
         if missing:
             raise pytest.UsageError(f"CI is set, and these tools are missing: {', '.join(missing)}; run `make setup`")
 
