@@ -9,7 +9,9 @@ from amaranth.hdl import Cat
 from amaranth.sim import Simulator
 
 from spikeloom.cores.digital import Accelerator
+from spikeloom.export import verilog
 from spikeloom.items import AddressMap, EventSlots
+from spikeloom.mapping.cost import CostModel
 from spikeloom.mapping.plan import CorePlan
 from spikeloom.mapping.sweep import SweepPlan
 from spikeloom_sim.streams import held, stream_get, stream_put, watchdog
@@ -219,3 +221,26 @@ def check_core(plan: CorePlan, spikes: np.ndarray, run: CoreRun, trace) -> None:
                 _, neuron = np.unique(entry.neuron_at, return_index=True)  # ascending, with -1 first if there is one
                 shown = shown[:, neuron[len(neuron) - entry.layer.neurons :]]
             np.testing.assert_array_equal(shown[:, : entry.layer.neurons], potentials.reshape(batch * steps, -1))
+
+
+def check_cycles(plan: CorePlan, model: CostModel, spikes: np.ndarray, trace, *, rest: int) -> list:
+    """The model has the cycles of each input, isolated and back to back; returns its reports of the latter.
+
+    `rest` cycles are enough for the core to come to rest.
+    """
+    run = run_core(plan, spikes, rest=rest)
+    reports = model.cycles(spikes, trace.spikes)
+    latency = [last - first + 1 for first, last in zip(run.first_in, run.last_out, strict=True)]
+    assert latency == [report.latency for report in reports]
+    run = run_core(plan, spikes)
+    reports = model.cycles(spikes, trace.spikes, gap="back_to_back", after_reset=0)
+    offset = run.first_in[0] - reports[0].first_in
+    assert run.first_in == [report.first_in + offset for report in reports]
+    assert run.last_out == [report.last_out + offset for report in reports]
+    return reports
+
+
+def check_memories(plan: CorePlan, model: CostModel) -> None:
+    """The model lists the memories that the exported design instantiates."""
+    memories = {(each.name, each.port_type, each.depth, each.width) for each in model.memories}
+    assert memories == {(each.name, each.port_type, each.depth, each.width) for each in verilog(plan, "core").memories}

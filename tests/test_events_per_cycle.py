@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
-from core_bench import run_core, words_of
+from core_bench import check_cycles, check_memories, words_of
 from networks import RESETS, network_of, random_spec
 from spikeloom.config import CoreConfig
 from spikeloom.cores.digital import Accelerator
 from spikeloom.errors import InputError
-from spikeloom.export import verilog
 from spikeloom.items import AddressMap, EventSlots, decode_events, encode_events
 from spikeloom.mapping.cost import CostModel
 from spikeloom.mapping.plan import plan_core
@@ -98,17 +97,8 @@ def test_cost_model_is_exact(events, ports, readout):
     plan = plan_core(network, core, steps=9)
     model = CostModel(network, core, steps=9)
     trace = simulate(network, spikes)
-    run = run_core(plan, spikes, rest=100)
-    reports = model.cycles(spikes, trace.spikes)
-    latency = [last - first + 1 for first, last in zip(run.first_in, run.last_out, strict=True)]
-    assert latency == [report.latency for report in reports]
-    run = run_core(plan, spikes)
-    reports = model.cycles(spikes, trace.spikes, gap="back_to_back", after_reset=0)
-    offset = run.first_in[0] - reports[0].first_in
-    assert run.first_in == [report.first_in + offset for report in reports]
-    assert run.last_out == [report.last_out + offset for report in reports]
-    memories = {(memory.name, memory.port_type, memory.depth, memory.width) for memory in model.memories}
-    assert memories == {(each.name, each.port_type, each.depth, each.width) for each in verilog(plan, "core").memories}
+    check_cycles(plan, model, spikes, trace, rest=100)
+    check_memories(plan, model)
 
 
 @pytest.mark.parametrize(("events", "ports"), [(1, 1), (2, 1), (2, 2), (4, 1), (4, 2)])

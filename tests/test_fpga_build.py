@@ -17,7 +17,6 @@ from spikeloom.host.board import (
     place_memories,
     prepare,
 )
-from spikeloom.tools import find_tool
 from spikeloom_synth.fpga_build import FpgaOptions, available, build, check_fit
 
 BOARD = BOARDS["icebreaker"]
@@ -89,9 +88,9 @@ def test_spram_is_an_instance(tmp_path):
 
 @pytest.mark.synth
 @pytest.mark.slow
-def test_tiny_network_to_a_bitstream(tmp_path: Path):
-    if not (find_tool("nextpnr-ice40") and find_tool("icepack")):
-        pytest.skip("nextpnr-ice40 or icepack is missing: pip install 'spikeloom[fpga]'")
+def test_tiny_network_to_a_bitstream(tmp_path: Path, need_tool):
+    for tool in ("nextpnr-ice40", "icepack"):
+        need_tool(tool)
     project = projects.load(projects.make_project(tmp_path))
     folder = tmp_path / "build" / "tiny" / "fpga" / "icebreaker"
     report = build(project, BOARD, folder, FpgaOptions())

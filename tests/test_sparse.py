@@ -6,11 +6,10 @@ import random
 import numpy as np
 import pytest
 
-from core_bench import run_core
+from core_bench import check_cycles, check_memories, run_core
 from networks import RESETS, network_of, random_spec
 from spikeloom.config import CoreConfig
 from spikeloom.errors import InputError
-from spikeloom.export import verilog
 from spikeloom.mapping.cost import CostModel
 from spikeloom.mapping.image import image_words
 from spikeloom.mapping.plan import LayerPlan, plan_core
@@ -124,17 +123,8 @@ def test_cost_model_is_exact(lanes, density):
     plan, model = plan_core(network, core, steps=7), CostModel(network, core, steps=7)
     spikes = random_spikes(rng, 3, 7, 30, 0.3)
     trace = simulate(network, spikes)
-    run = run_core(plan, spikes, rest=120)
-    reports = model.cycles(spikes, trace.spikes)
-    latency = [last - first + 1 for first, last in zip(run.first_in, run.last_out, strict=True)]
-    assert latency == [report.latency for report in reports]
-    run = run_core(plan, spikes)
-    reports = model.cycles(spikes, trace.spikes, gap="back_to_back", after_reset=0)
-    offset = run.first_in[0] - reports[0].first_in
-    assert run.first_in == [report.first_in + offset for report in reports]
-    assert run.last_out == [report.last_out + offset for report in reports]
-    memories = {(each.name, each.port_type, each.depth, each.width) for each in model.memories}
-    assert memories == {(each.name, each.port_type, each.depth, each.width) for each in verilog(plan, "core").memories}
+    reports = check_cycles(plan, model, spikes, trace, rest=120)
+    check_memories(plan, model)
     layer = reports[0].layers[0]
     assert layer.weight_rows == int((spikes[0].sum(axis=0) * plan.layers[0].row_counts).sum())
     assert layer.useful_lane_slots == layer.sops <= layer.lane_slots == lanes * layer.weight_rows

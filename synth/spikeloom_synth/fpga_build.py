@@ -5,11 +5,8 @@ Yosys; only then place and route begins. The result replaces `build/<name>/fpga/
 """
 
 import json
-import os
 import re
 import shutil
-import signal
-import subprocess
 import tempfile
 import time
 from collections import Counter
@@ -26,6 +23,7 @@ from spikeloom.tools import require_tool
 
 from .errors import FlowError
 from .fpga import LUT, LUT_RAM, flip_flops
+from .processes import run_logged
 from .yosys import run_yosys, yosys_version
 
 __all__ = ["FpgaOptions", "build"]
@@ -247,17 +245,7 @@ def _run(tool: str, arguments: list[str], work: Path, name: str) -> None:
         If it fails; with its own words.
     """
     log = work / f"{name}.log"
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [str(require_tool(tool).path), *arguments], cwd=work, stdin=subprocess.DEVNULL, stdout=output,
-            stderr=subprocess.STDOUT, start_new_session=True,
-        )  # fmt: skip
-        try:
-            code = process.wait()
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+    code = run_logged([str(require_tool(tool).path), *arguments], log=log, cwd=work)
     if code:
         text = log.read_text(errors="replace")
         lines = [line for line in text.splitlines() if re.match(r"ERROR|error", line)] or text.strip().splitlines()[-3:]

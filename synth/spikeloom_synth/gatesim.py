@@ -4,10 +4,7 @@ Cells behave as their Liberty functions say. There are no delays, so a net chang
 one edge: every flip-flop of the netlist must take its input at the rising edge of the clock port.
 """
 
-import os
 import re
-import signal
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
@@ -19,6 +16,7 @@ from spikeloom.tools import require_tool
 from .errors import FlowError
 from .liberty import Cell, Library, evaluate, inputs_of
 from .netlist import Instance, Netlist
+from .processes import run_logged
 
 __all__ = ["Activity", "Workload", "play", "read_stimulus"]
 
@@ -392,21 +390,7 @@ def _image(path: Path, width: int, depth: int) -> dict[int, int]:
 
 def _run(command: list[str], folder: Path, what: str, *, stuck: Path | None = None) -> None:
     log = folder / f"{re.sub(r'[^a-z]', '', what.split()[0].lower())}.log"
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            code = process.wait()
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+    code = run_logged(command, log=log, cwd=folder)
     if code:
         lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
         if stuck and stuck.is_file():

@@ -10,8 +10,6 @@ import gzip
 import json
 import os
 import re
-import signal
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +22,7 @@ from .liberty import Library, load_libraries
 from .memories import MEMORY_MODULES, Memory, memory_stubs, memory_wrappers
 from .netlist import Netlist, load_netlist
 from .options import ADDERS, CELLS, RECIPES, SynthOptions
+from .processes import run_logged
 
 __all__ = [
     "Coarse",
@@ -116,22 +115,12 @@ def run_yosys(script: str, folder: Path, name: str, *, cwd: Path | None = None) 
     scratch = folder / "tmp"  # abc works in TMPDIR: what it leaves behind goes away with the folder
     scratch.mkdir(exist_ok=True)
     command = "import sys; from pyosys import libyosys; libyosys.run_pass('script ' + sys.argv[1])"
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-c", command, str(source.absolute())],
-            cwd=cwd or folder,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "TMPDIR": str(scratch.absolute())},
-            start_new_session=True,  # so that abc, its child, ends with it
-        )
-        try:
-            code = process.wait()
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+    code = run_logged(
+        [sys.executable, "-c", command, str(source.absolute())],
+        log=log,
+        cwd=cwd or folder,
+        env={**os.environ, "TMPDIR": str(scratch.absolute())},
+    )
     text = log.read_text(errors="replace")
     if code:
         raise FlowError(f"Yosys failed ({name}): {_excerpt(text, code)}", log)

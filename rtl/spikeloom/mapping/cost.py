@@ -254,6 +254,14 @@ class CostModel:
         """Rows that a spike of each source takes, by layer and connection."""
         return [touched_rows(entry) for entry in self.plan.layers]
 
+    def _check_rates(self, rates: Sequence[float]) -> None:
+        """Raise InputError unless there is a rate of the input and of each layer."""
+        if len(rates) != len(self.groups) + 1 or not all(rate >= 0 for rate in rates):
+            raise InputError(
+                f"rates {list(rates)}: accepted are {len(self.groups) + 1} numbers of at least 0: "
+                "spikes per step of the input and of each layer"
+            )
+
     def estimate(self, rates: Sequence[float]) -> float:
         """Cycles of an input from average activity, before any simulation.
 
@@ -275,11 +283,7 @@ class CostModel:
         InputError
             For a wrong number of rates, or a negative one.
         """
-        if len(rates) != len(self.groups) + 1 or not all(rate >= 0 for rate in rates):
-            raise InputError(
-                f"rates {list(rates)}: accepted are {len(self.groups) + 1} numbers of at least 0: "
-                "spikes per step of the input and of each layer"
-            )
+        self._check_rates(rates)
         rate = dict(zip((INPUT, *self._index), map(float, rates), strict=True))
         events, ports = self.core.events_per_cycle, self.core.weight_ports
         touched = {}  # rows, or words of several spikes, by layer and connection

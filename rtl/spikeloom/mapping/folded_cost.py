@@ -202,11 +202,7 @@ class FoldedCost(CostModel):
         InputError
             For a wrong number of rates, or a negative one.
         """
-        if len(rates) != len(self.groups) + 1 or not all(rate >= 0 for rate in rates):
-            raise InputError(
-                f"rates {list(rates)}: accepted are {len(self.groups) + 1} numbers of at least 0: "
-                "spikes per step of the input and of each layer"
-            )
+        self._check_rates(rates)
         passes = sum(max(rate, 1) * groups for rate, groups in zip(rates, self.groups, strict=False))
         chunks = -(-self.steps // self.chunk)
         lanes = passes * self.steps + chunks * 8 * len(self.groups)

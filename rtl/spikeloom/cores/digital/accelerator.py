@@ -8,6 +8,7 @@ from ...blocks.decision import DecisionUnit, ValueDecision
 from ...blocks.events import event_signature
 from ...blocks.load import LoadPort
 from ...blocks.routing import Delay, Fork, Join, MemoryQueue
+from ...config import CoreConfig
 from ...items import AddressMap
 from ...mapping.plan import CorePlan, Edge, LayerPlan
 from ...mapping.sparse import SparsePlan
@@ -56,14 +57,14 @@ class Accelerator(wiring.Component):
             _engine(entry)(
                 entry,
                 queue_depth=_depth(plan.core.queue_depth, 2 if entry.parallel else 0),
-                spike_queue=_depth(plan.core.spike_queue, 0 if entry.lanes == 1 else 4),
+                spike_queue=_spike_queue(plan.core, entry.lanes),
                 readout_ticks=plan.core.readout == "tick",
                 probe=plan.core.probe,
             )
             for entry in (plan.layers if plan.folded is None else ())
         ]
         if plan.folded is not None:
-            depth = _depth(plan.core.spike_queue, 0 if plan.folded.lanes == 1 else 4)
+            depth = _spike_queue(plan.core, plan.folded.lanes)
             ticks = plan.core.readout == "tick"
             self.engines = [FoldedEngine(plan.folded, spike_queue=depth, readout_ticks=ticks, probe=plan.core.probe)]
         last = self.engines[-1]
@@ -291,6 +292,11 @@ class Accelerator(wiring.Component):
 
 def _depth(given: int | str, default: int) -> int:
     return default if isinstance(given, str) else given
+
+
+def _spike_queue(core: CoreConfig, lanes: int) -> int:
+    """Groups of spikes held between shared lanes and their serialiser; one lane sends what it finds at once."""
+    return _depth(core.spike_queue, 0 if lanes == 1 else 4)
 
 
 def _pipe(m: Module, source, sink) -> None:

@@ -13,9 +13,7 @@ from amaranth.hdl import *
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import connect
 
-from ...blocks.events import EventQueue
 from ...blocks.neuron import NeuronParameters, add_small, fires, leaked, saturate
-from ...blocks.serialiser import FlagGroup, GroupSerialiser
 from ...blocks.sram import Sram
 from ...items import address_bits
 from ...mapping.folded import FoldedPlan
@@ -213,14 +211,11 @@ class FoldedEngine(LayerEngine):
         found = []
         renew = Const(0, 1)
         for entry in self.plan.layers:
-            with_names = NeuronParameters.of(entry.layer, entry.registers)
-            found.append(with_names)
-            if with_names.registers:
-                load = getattr(self, f"load_{entry.name}_registers")
-                with m.If(load.en):
-                    for n, register in enumerate(with_names.registers):
-                        m.d.sync += register.eq(load.data[n * 32 : (n + 1) * 32])
-                renew = renew | load.en
+            parameters, port = NeuronParameters.of(entry.layer, entry.registers), f"load_{entry.name}_registers"
+            found.append(parameters)
+            self._load_registers(m, parameters.registers, port)
+            if parameters.registers:
+                renew = renew | getattr(self, port).en
         m.d.comb += sequencer.renew.eq(renew)
         return found
 
@@ -384,15 +379,7 @@ class FoldedEngine(LayerEngine):
         """Spikes, values of a read-out and probes, and whether the stages may move on."""
         plan, layers = self.plan, self.plan.layers
         outer = layers[-1]
-        group_shape = FlagGroup(outer.groups, plan.lanes)
-        m.submodules.serialiser = serialiser = GroupSerialiser(outer.layer.neurons, width=plan.lanes)
-        spikes = serialiser.i
-        if self._spike_queue:
-            m.submodules.spikes = queue = EventQueue(group_shape, depth=self._spike_queue)
-            connect(m, queue.o, serialiser.i)
-            spikes = queue.i
-        o = serialiser.o
-        m.d.comb += [self.o.valid.eq(o.valid), self.o.payload.eq(o.payload), o.ready.eq(self.o.ready)]
+        spikes = self._serialised(m)
         local = Signal(address_bits(outer.groups))
         active, pushes = Signal(), Signal()
         tail = outer.layer.neurons - (outer.groups - 1) * plan.lanes
@@ -405,13 +392,10 @@ class FoldedEngine(LayerEngine):
         for number, entry in enumerate(layers):
             if entry.name not in self.probes:
                 continue
-            probe, shown = self.probes[entry.name], Signal(name=f"{entry.name}_shown")
-            mine = ticking & (firing.layer == number)
-            seen = shown | (mine & probe.ready)
-            m.d.comb += [probe.valid.eq(mine & ~shown), probe.p.row.eq(firing.row - entry.row)]
-            m.d.comb += [probe.p.values[n].eq(v) for n, v in enumerate(values)]
-            m.d.sync += shown.eq(mine & seen & ~advance)
-            served = served & (~mine | seen)
+            served = served & self._show(
+                m, self.probes[entry.name], active=ticking & (firing.layer == number), commit=advance,
+                row=firing.row - entry.row, values=values, name=f"{entry.name}_shown",
+            )  # fmt: skip
         m.d.comb += [
             spikes.p.flags.eq(flags),
             spikes.p.group.eq(local),

@@ -13,7 +13,6 @@ from amaranth.lib.wiring import In, Out, connect
 
 from ...blocks.events import EventLayout, EventQueue, event_signature
 from ...blocks.neuron import NeuronParameters, add_small, fires, leaked, saturate
-from ...blocks.serialiser import FlagGroup, GroupSerialiser
 from ...blocks.sram import Sram
 from ...items import address_bits
 from .ports import LayerEngine
@@ -167,15 +166,7 @@ class GroupedEngine(LayerEngine):
             m.d.comb += written[field].eq(Mux(firing.tick, v, acc))
 
         # A pass with a tick hands on its spikes, group by group; the last group carries the tick.
-        group_shape = FlagGroup(groups, lanes)
-        m.submodules.serialiser = serialiser = GroupSerialiser(layer.neurons, width=lanes)
-        spikes = serialiser.i
-        if self._spike_queue:
-            m.submodules.spikes = queue = EventQueue(group_shape, depth=self._spike_queue)
-            connect(m, queue.o, serialiser.i)
-            spikes = queue.i
-        o = serialiser.o
-        m.d.comb += [self.o.valid.eq(o.valid), self.o.payload.eq(o.payload), o.ready.eq(self.o.ready)]
+        spikes = self._serialised(m)
         active, pushes = firing_valid & firing.tick, Signal()
         served = self._report(
             m, active=active, commit=active & advance, last=firing.last, row=firing.group, values=values,

@@ -2,9 +2,10 @@
 
 from amaranth.hdl import *
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect
 
-from ...blocks.events import event_signature
+from ...blocks.events import EventQueue, event_signature
+from ...blocks.serialiser import GroupSerialiser
 from ...items import address_bits
 from ...mapping.plan import LayerPlan
 from ...mapping.rows import WORD_BITS
@@ -64,13 +65,37 @@ class LayerEngine(wiring.Component):
             ports[f"load_{kind}"] = In(LoadRow(rows, bits))
         super().__init__(ports)
 
-    def _load_registers(self, m: Module, registers: tuple[Signal, ...]) -> None:
+    def _load_registers(self, m: Module, registers: tuple[Signal, ...], port: str = "load_registers") -> None:
         """Write the parameter registers, one 32-bit word each."""
         if not registers:
             return
-        with m.If(self.load_registers.en):
+        load = getattr(self, port)
+        with m.If(load.en):
             for n, register in enumerate(registers):
-                m.d.sync += register.eq(self.load_registers.data[n * WORD_BITS : (n + 1) * WORD_BITS])
+                m.d.sync += register.eq(load.data[n * WORD_BITS : (n + 1) * WORD_BITS])
+
+    def _serialised(self, m: Module, *, pitch: int | None = None):
+        """The stream of flag groups whose spikes leave on `o`, through the spike queue where there is one."""
+        m.submodules.serialiser = serialiser = GroupSerialiser(
+            self.plan.output_addresses, width=self.plan.lanes, pitch=pitch
+        )
+        spikes = serialiser.i
+        if self._spike_queue:
+            m.submodules.spikes = queue = EventQueue(spikes.payload.shape(), depth=self._spike_queue)
+            connect(m, queue.o, serialiser.i)
+            spikes = queue.i
+        o = serialiser.o
+        m.d.comb += [self.o.valid.eq(o.valid), self.o.payload.eq(o.payload), o.ready.eq(self.o.ready)]
+        return spikes
+
+    def _show(self, m: Module, probe, *, active, commit, row, values: list, name: str = "shown") -> Value:
+        """Show the potentials `values` of group `row` on a probe once, while `active`; returns whether that is done."""
+        shown = Signal(name=name)
+        m.d.comb += [probe.valid.eq(active & ~shown), probe.p.row.eq(row)]
+        m.d.comb += [probe.p.values[n].eq(v) for n, v in enumerate(values)]
+        seen = shown | (active & probe.ready)
+        m.d.sync += shown.eq(active & seen & ~commit)
+        return ~active | seen
 
     def _report(self, m: Module, *, active, commit, last, row, values: list, count) -> Value:
         """Show the potentials `values` of group `row` to whoever reads them, while `active`.
@@ -98,10 +123,5 @@ class LayerEngine(wiring.Component):
                 m.d.sync += sent.eq(0)
             served = ~wanted | sent | (passed & at_end)
         if self._probed:
-            shown = Signal()
-            m.d.comb += [self.probe.valid.eq(active & ~shown), self.probe.p.row.eq(row)]
-            m.d.comb += [self.probe.p.values[n].eq(v) for n, v in enumerate(values)]
-            seen = shown | (active & self.probe.ready)
-            m.d.sync += shown.eq(active & seen & ~commit)
-            served = served & (~active | seen)
+            served = served & self._show(m, self.probe, active=active, commit=commit, row=row, values=values)
         return served

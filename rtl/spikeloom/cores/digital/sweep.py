@@ -18,7 +18,6 @@ from amaranth.lib.wiring import connect
 
 from ...blocks.events import EventQueue
 from ...blocks.neuron import NeuronParameters, add_small, fires, leaked, saturate
-from ...blocks.serialiser import FlagGroup, GroupSerialiser
 from ...blocks.sram import Sram
 from ...mapping.sweep import SweepPlan
 from .expander import Expander
@@ -122,16 +121,7 @@ class SweepEngine(LayerEngine):
             full = Signal()
             m.d.comb += full.eq(channel_row != plan.channel_rows - 1)
             fired = [fire & full if n >= tail else fire for n, fire in enumerate(fired)]
-        pitch = plan.address_pitch
-        groups = -(-plan.output_addresses // pitch)
-        m.submodules.serialiser = serialiser = GroupSerialiser(plan.output_addresses, width=plan.lanes, pitch=pitch)
-        spikes = serialiser.i
-        if self._spike_queue:
-            m.submodules.spikes = queue = EventQueue(FlagGroup(groups, plan.lanes), depth=self._spike_queue)
-            connect(m, queue.o, serialiser.i)
-            spikes = queue.i
-        o = serialiser.o
-        m.d.comb += [self.o.valid.eq(o.valid), self.o.payload.eq(o.payload), o.ready.eq(self.o.ready)]
+        spikes = self._serialised(m, pitch=plan.address_pitch)
         pushes = Signal()
         served = self._report(
             m, active=ending_valid, commit=ending_valid & advance, last=ending.last, row=ending.row,
