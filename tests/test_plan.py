@@ -208,3 +208,20 @@ def test_refuses_a_readout_on_a_map():
     )  # fmt: skip
     with pytest.raises(InputError, match=r"a read-out of 3 channels on a map of \[2, 2\]; accepted is one"):
         plan_core(IntegerNetwork(name="net", layers=(layer,)), CoreConfig(), steps=1)
+
+
+def test_decisions_on_a_map():
+    """Addresses of a map are not in the order of its neurons: none by itself, and none on request."""
+    kernel = Connection(weights=np.ones((2, 1, 2, 2), int), source_shape=(1, 3, 3))
+    spread = IntegerLayer(name="m", connections=(kernel,), weight_bits=2, potential_bits=6, threshold=3)
+    kernel = Connection(weights=np.ones((2, 1, 3, 3), int), source_shape=(1, 3, 3))
+    single = IntegerLayer(name="m", connections=(kernel,), weight_bits=2, potential_bits=6, threshold=3)
+    spread, single = (IntegerNetwork(name="net", layers=(layer,)) for layer in (spread, single))
+    assert plan_core(spread, CoreConfig(), steps=2).decision == "none"
+    assert plan_core(single, CoreConfig(), steps=2).decision == "count"
+    for kind in ("count", "first"):
+        assert plan_core(single, CoreConfig(decision=kind), steps=2).decision == kind
+        with pytest.raises(
+            InputError, match=rf"core.decision: '{kind}' was given, but the last layer is a map of \[2, 2"
+        ):
+            plan_core(spread, CoreConfig(decision=kind), steps=2)

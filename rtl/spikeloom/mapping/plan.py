@@ -7,6 +7,7 @@ row holds one weight per lane: row `source * G + group`. Packing a layer costs O
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -270,10 +271,12 @@ class CorePlan:
 
     @property
     def decision(self) -> Literal["count", "first", "value", "none"]:
-        """What the decision unit looks at."""
+        """What the decision unit looks at; by itself at nothing where the output is a map."""
         if self.core.decision != "auto":
             return self.core.decision
-        return "value" if self.network.layers[-1].threshold is None else "count"
+        if self.network.layers[-1].threshold is None:
+            return "value"
+        return "none" if _is_spread(self.network.layers[-1]) else "count"
 
     @property
     def settle(self) -> int:
@@ -414,7 +417,12 @@ def plan_core(network: IntegerNetwork, core: CoreConfig, *, steps: int, direct: 
         layers = _pipeline(network, core, direct=direct)
     readout = network.layers[-1].threshold is None
     channels, *positions = network.layers[-1].shape
-    if readout and any(size > 1 for size in positions):
+    if _is_spread(network.layers[-1]) and core.decision in ("count", "first"):
+        raise InputError(
+            f"core.decision: {core.decision!r} was given, but the last layer is a map of {positions}; accepted: none, "
+            "auto: a decision names an address, and the lowest address of a map is not that of the lowest neuron"
+        )
+    if readout and _is_spread(network.layers[-1]):
         raise InputError(
             f"layer {network.layers[-1].name!r}: a read-out of {channels} channels on a map of {positions}; accepted "
             "is one on a single position: its values leave in the order of rows, which on a map is not that of neurons"
@@ -539,6 +547,11 @@ def _check_events(network: IntegerNetwork, core: CoreConfig) -> None:
             f"core.events_per_cycle: {events} was given for {network.inputs} inputs, which makes words of {bits} bits; "
             f"accepted are up to {MOST_WORD_BITS}"
         )
+
+
+def _is_spread(layer: IntegerLayer) -> bool:
+    """Whether a layer is a map of more than one position: its addresses are then not in the order of its neurons."""
+    return math.prod(layer.shape[1:]) > 1
 
 
 def _divides(layer: IntegerLayer, lanes: int) -> bool:
