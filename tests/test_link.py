@@ -4,6 +4,9 @@ import binascii
 import dataclasses
 import json
 import random
+import re
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +18,7 @@ import projects
 from spikeloom.blocks.sram import verilog_body
 from spikeloom.errors import InputError
 from spikeloom.export import to_verilog
+from spikeloom.host.board import BOARDS, BoardTop, prepare
 from spikeloom.host.link import LinkedCore
 from spikeloom.host.player import SerialLine
 from spikeloom.host.player import play as play_data
@@ -36,6 +40,7 @@ from spikeloom.network.reference import simulate
 from spikeloom.project import Project, propose
 from spikeloom.vectors import expected_streams, stimulus_words
 from spikeloom_sim.flow import run_bench
+from spikeloom_synth.yosys import run_yosys
 
 # --- the protocol ----------------------------------------------------------------------------------------------------
 
@@ -302,39 +307,77 @@ TIMES = {"quiet_cycles": 4_000, "flush_cycles": 600, "retry_cycles": 80_000}
 
 
 def play(
-    project: Project, folder, *, inputs, engine="verilator", divisor=8, faults=0, seed=1, refused=False, times=TIMES
-):
-    """Play `inputs` through the pins of a linked core; returns what the bench saw, and the plan."""
+    project: Project, folder, *, inputs, engine="verilator", divisor=8, faults=0, seed=1, refused=False, times=TIMES,
+    board=None,
+):  # fmt: skip
+    """Play `inputs` through the pins of a linked core, or a board; returns what the bench saw, and the answers."""
     plan = project.plan
-    core = LinkedCore(plan, divisor=divisor, clock_hz=12e6, **times)
-    exported = to_verilog(core, "linked_core")
     rtl = folder / "rtl"
     rtl.mkdir(parents=True)
+    if board is None:
+        ports = export_link(plan, rtl, divisor=divisor, **times)
+        top, pins, settle, ratio = "linked_core", {"rst": "rst", "error": "error", "answer": "answer"}, plan.settle, 1
+    else:
+        ports = export_board(plan, rtl, board, divisor=divisor, **times)
+        top, pins, settle = "board", {"error": "error", "answer": "answer"}, plan.settle + 400  # its power-on reset
+        ratio = round(board.clock_hz / board.input_hz)
+    words = stimulus_words(plan, inputs.spikes, inputs.current)
+    expected = expected_streams(plan, simulate(project.network, inputs.spikes, current=inputs.current))
+    work = folder / "work"
+    work.mkdir()
+    vectors = {
+        "link": dataclasses.asdict(LinkFormat.of(plan)), "words": words, "expected": expected, "divisor": divisor,
+        "faults": faults, "seed": seed, "retry_cycles": 3_000_000 if not times else 120_000, "attempts": 60,
+        "settle": settle, "refused": refused, "quiet_cycles": times.get("quiet_cycles", 250_000),
+        "pins": {"clk": "clk", "rx": "rx", "tx": "tx"} | pins, "clock_ratio": ratio,
+        "report": str(folder / "seen.json"),
+    }  # fmt: skip
+    (folder / "link.json").write_text(json.dumps(vectors))
+    log = run_bench(
+        sources=sorted(rtl.glob("*.v")), top=top, module="spikeloom_sim.link_bench", engine=engine,
+        work=work, data=rtl, waves=False, plays=[{"SPIKELOOM_LINK": str(folder / "link.json")}], ports=ports,
+    )  # fmt: skip
+    assert " PASS=1 FAIL=0" in log, log[-3000:]
+    return json.loads((folder / "seen.json").read_text()), expected
+
+
+def export_link(plan, rtl, *, divisor, **times) -> list[str]:
+    """The Verilog of a linked core; returns its ports."""
+    exported = to_verilog(LinkedCore(plan, divisor=divisor, clock_hz=12e6, **times), "linked_core")
     (rtl / "linked_core.v").write_text(exported.verilog)
     for record in exported.memories:
         (rtl / f"{record.module}.v").write_text(verilog_body(record.port_type))
         if record.image:
             digits = -(-record.width // 4)
             (rtl / record.image).write_text("".join(f"{row:0{digits}x}\n" for row in record.contents))
-    words = stimulus_words(plan, inputs.spikes, inputs.current)
-    expected = expected_streams(plan, simulate(project.network, inputs.spikes, current=inputs.current))
-    work = folder / "work"
-    work.mkdir()
-    vectors = {
-        "link": dataclasses.asdict(core.link), "words": words, "expected": expected, "divisor": divisor,
-        "faults": faults, "seed": seed, "retry_cycles": 3_000_000 if not times else 120_000, "attempts": 60,
-        "settle": plan.settle, "refused": refused, "quiet_cycles": times.get("quiet_cycles", 250_000),
-        "pins": {"clk": "clk", "rst": "rst", "rx": "rx", "tx": "tx", "error": "error", "answer": "answer"},
-        "report": str(folder / "seen.json"),
-    }  # fmt: skip
-    (folder / "link.json").write_text(json.dumps(vectors))
-    log = run_bench(
-        sources=sorted(rtl.glob("*.v")), top="linked_core", module="spikeloom_sim.link_bench", engine=engine,
-        work=work, data=rtl, waves=False, plays=[{"SPIKELOOM_LINK": str(folder / "link.json")}],
-        ports=[port for port, _, _ in exported.ports],
-    )  # fmt: skip
-    assert " PASS=1 FAIL=0" in log, log[-3000:]
-    return json.loads((folder / "seen.json").read_text()), expected
+    return [port for port, _, _ in exported.ports]
+
+
+LIGHTS = {  # the pins of the error light and of the bits of the answer, as the board's schematic has them
+    "icebreaker": ("clk12_0__io", "~led_r_0__io", ["led_g_1__io", "led_g_2__io"]),
+    "ulx3s": ("clk25_0__io", "led_2__io", ["led_3__io", "led_4__io"]),
+    "arty_a7_100": ("clk100_0__io", "led_2__io", ["rgb_led_0__g__io", "rgb_led_1__g__io"]),
+}
+
+
+def export_board(plan, rtl, board, *, divisor, **times) -> list[str]:
+    """The Verilog of a whole board design with its own pins, clock and lights, as Yosys gets it for a bitstream."""
+    top = BoardTop(plan, board, baud=round(board.clock_hz / divisor), **times)
+    files = prepare(top)
+    (rtl / "top.il").write_text(files["top.il"])
+    run_yosys("read_rtlil top.il\nproc\nmemory_collect\nwrite_verilog -noattr top.v\n", rtl, "verilog", cwd=rtl)
+    ports = re.search(r"^module top\((.*?)\);", (rtl / "top.v").read_text(), re.M)[1].split(", ")
+    clock, error, answer = LIGHTS[board.name]
+    nets = {clock: "clk", "uart_0__rx__io": "rx", "uart_0__tx__io": "tx", "rst_0__io": "1'b1"}
+    pins = ", ".join(f".{port}({nets.get(port, port)})" for port in ports)
+    wires = "".join(f"  wire {port};\n" for port in ports if port not in nets)
+    (rtl / "board.v").write_text(
+        "`timescale 1ns / 1ps\nmodule board(input clk, input rx, output tx, output error, output [1:0] answer);\n"
+        f"{wires}  top top({pins});\n  assign error = {error};\n"
+        f"  assign answer = {{{', '.join(reversed(answer))}}};\nendmodule\n"
+    )
+    shutil.copyfile(Path(__file__).with_name("board_cells.v"), rtl / "board_cells.v")
+    return ["clk", "rx", "tx", "error", "answer"]
 
 
 def tiny(folder, **sections) -> Project:
@@ -348,6 +391,22 @@ def test_tiny_network(tmp_path, engine):
     seen, expected = play(project, tmp_path / "s", inputs=project.inputs(4), engine=engine)
     assert seen["resent"] == seen["corrupt"] == seen["dropped"] == seen["error"] == 0
     assert seen["answer"] == expected["decision"][-1] & 0b11 or project.network.outputs > 4
+
+
+@pytest.mark.cosim
+@pytest.mark.parametrize("name", list(BOARDS))
+def test_whole_board(tmp_path, name):
+    """From the serial pin to the lights of each board, through its own pin cells, clock, PLL and reset."""
+    project = tiny(tmp_path / "p", core={"weights": "loaded", "parameters": "loaded", "lanes": 2})
+    assert project.network.outputs <= 4
+    seen, expected = play(
+        project, tmp_path / "s", inputs=project.inputs(4), engine="icarus", board=BOARDS[name], refused=True
+    )
+    assert seen["corrupt"] == 4
+    assert seen["resent"] == seen["dropped"] == 0
+    assert seen["error"] == 1
+    assert seen["load_complete"]
+    assert seen["answer"] == expected["decision"][-1] & 0b11
 
 
 @pytest.mark.cosim

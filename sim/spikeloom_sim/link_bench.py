@@ -1,7 +1,7 @@
 """The cocotb bench of a core behind a serial line: the host's `Session` against the pins rx and tx, bit by bit.
 
 The JSON file named by SPIKELOOM_LINK holds `link` (fields of LinkFormat), `words`, `expected` {stream: words},
-`divisor`, `faults` (percent of the frames to the board that the line damages, and hundredths of a percent of the bytes
+`divisor`, `clock_ratio` (periods of the core's clock in one of `clk`, where a PLL multiplies it), `faults` (percent of the frames to the board that the line damages, and hundredths of a percent of the bytes
 from it), `refused` (play senseless frames first), `seed`, `settle`, `quiet_cycles`, `retry_cycles`, `attempts`, `pins`
 {part: name} and `report` (file for what the bench saw).
 """
@@ -45,7 +45,7 @@ async def plays_over_the_line(dut):
     divisor, rng = given["divisor"], random.Random(given["seed"])
     clk, rx, tx = (getattr(dut, given["pins"][part]) for part in ("clk", "rx", "tx"))
     bit = divisor * CYCLE_NS
-    Clock(clk, CYCLE_NS, unit="ns").start()
+    Clock(clk, CYCLE_NS * given.get("clock_ratio", 1), unit="ns").start()
     rx.value = 1
     if "rst" in given["pins"]:
         reset = getattr(dut, given["pins"]["rst"])
