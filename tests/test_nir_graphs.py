@@ -1,25 +1,19 @@
-"""NIR graphs with convolutions, pools, joins, loops and delays, against an Euler simulation node by node."""
+"""NIR graphs with convolutions, pools, joins, loops and delays, node by node."""
 
-import inspect
 import itertools
 
+import nir
 import numpy as np
 import pytest
 
+from nir_oracle import convolve, euler, graph_of
 from spikeloom.errors import InputError
 from spikeloom.network.float_network import simulate_float
 from spikeloom.network.nir_import import import_nir
 from spikeloom.network.quantise import Calibration, QuantiseOptions, quantise
 from spikeloom.network.reference import simulate
 
-nir = pytest.importorskip("nir")
-
 T = 12
-
-
-def graph_of(nodes, edges):
-    loose = {"type_check": False} if "type_check" in inspect.signature(nir.NIRGraph).parameters else {}
-    return nir.NIRGraph(nodes=nodes, edges=edges, **loose)
 
 
 def rng(*key: int) -> np.random.Generator:
@@ -45,90 +39,14 @@ def cuba(*shape: int, **given):
     return nir.CubaLIF(**{name: np.broadcast_to(value, shape).astype(float) for name, value in values.items()})
 
 
-def correlated(x: np.ndarray, weight: np.ndarray, stride, padding, groups: int) -> np.ndarray:
-    """A convolution of [C, H, W], loop by loop."""
-    channels, inner, high, wide = weight.shape
-    x = np.pad(x, ((0, 0), (padding[0],) * 2, (padding[1],) * 2))
-    rows, columns = (x.shape[1] - high) // stride[0] + 1, (x.shape[2] - wide) // stride[1] + 1
-    out = np.zeros((channels, rows, columns))
-    for o in range(channels):
-        first = o // (channels // groups) * inner
-        for y in range(rows):
-            for z in range(columns):
-                top, left = y * stride[0], z * stride[1]
-                out[o, y, z] = (weight[o] * x[first : first + inner, top : top + high, left : left + wide]).sum()
-    return out
-
-
-def euler(graph, order: list[str], spikes: np.ndarray, *, synapse: str = "same_step") -> dict[str, np.ndarray]:
-    """Every node's output [T, ...]; nodes run in `order`, an edge against it brings the output of the step before."""
-    before = {name: [a for a, b in graph.edges if b == name] for name in graph.nodes}
-    outputs: dict[str, list] = {name: [] for name in graph.nodes}
-    state: dict = {}
-    for t, row in enumerate(spikes):
-        for name in order:
-            node, kind = graph.nodes[name], type(graph.nodes[name]).__name__
-            if kind == "Input":
-                outputs[name].append(row.reshape(node.input_type["input"]).astype(float))
-                continue
-            arriving = []
-            for other in before[name]:
-                late = order.index(other) >= order.index(name)
-                past = outputs[other]
-                if late:
-                    arriving.append(past[t - 1] if t else None)
-                else:
-                    arriving.append(past[t])
-            x = sum(value for value in arriving if value is not None)
-            if kind in ("Linear", "Affine"):
-                x = node.weight @ x + (node.bias if kind == "Affine" else 0)
-            elif kind == "Conv2d":
-                x = correlated(x, node.weight, node.stride, node.padding, node.groups) + node.bias[:, None, None]
-            elif kind == "Conv1d":
-                x = correlated(x[:, None], node.weight[:, :, None], (1, *node.stride), (0, *node.padding), node.groups)
-                x = x[:, 0] + node.bias[:, None]
-            elif kind in ("SumPool2d", "AvgPool2d"):
-                high, wide = (int(n) for n in node.kernel_size)
-                rows, columns = x.shape[1] // high, x.shape[2] // wide
-                x = x[:, : rows * high, : columns * wide].reshape(len(x), rows, high, columns, wide).sum(axis=(2, 4))
-                x = x / (high * wide) if kind == "AvgPool2d" else x
-            elif kind == "Flatten":
-                x = x.ravel()
-            elif kind == "Scale":
-                x = x * node.scale
-            elif kind == "Delay":
-                state.setdefault(name, []).append(x)
-                steps = round(float(node.delay.ravel()[0]))
-                x = state[name][t - steps] if t >= steps else np.zeros_like(x)
-            elif kind in ("LIF", "CubaLIF", "LI", "IF"):
-                v = state.get((name, "v"), np.zeros_like(x))
-                drive = x
-                if kind == "CubaLIF":
-                    old = state.get((name, "i"), np.zeros_like(x))
-                    new = old + (node.w_in * x - old) / node.tau_syn
-                    state[name, "i"] = new
-                    drive = new if synapse == "same_step" else old
-                if kind == "IF":
-                    v = v + node.r * drive
-                else:
-                    tau = node.tau_mem if kind == "CubaLIF" else node.tau
-                    v = v + (node.v_leak - v + node.r * drive) / tau
-                if kind == "LI":
-                    x = v
-                else:
-                    fired = v > node.v_threshold
-                    v, x = np.where(fired, 0.0, v), fired.astype(float)
-                state[name, "v"] = v
-            outputs[name].append(x)
-    return {name: np.array(rows) for name, rows in outputs.items()}
-
-
 def check(graph, order: list[str], layers: dict[str, str], *, density: float = 0.3, seed: int = 0, **options):
     """The imported network fires as the graph does; `layers` names the neuron node of each layer. Returns it."""
     network = import_nir(graph, dt=1.0, reset="zero", **options)
     assert [layer.name for layer in network.layers] == list(layers)
     spikes = (rng(seed, 9).random((1, T, network.inputs)) < density).astype(np.uint8)
-    expected = euler(graph, order, spikes[0], **options)
+    nodes = {name: graph.nodes[name] for name in order}
+    rows = spikes[0].reshape(T, *nodes[order[0]].input_type["input"])
+    expected, _ = euler(nodes, rows, graph.edges, **options)
     trace = simulate_float(network, spikes, potentials=True)
     for layer, fired in zip(network.layers, trace.spikes, strict=True):
         if layer.threshold is not None:
@@ -156,7 +74,7 @@ def test_convolution_pool_flatten(name):
         input_shape=(6, 7), weight=g.normal(0.2, 0.5, (4, 4 // given["groups"], 3, 2)), dilation=(1, 1),
         bias=g.normal(0, 0.1, 4), **given,
     )  # fmt: skip
-    shape = correlated(np.zeros((4, 6, 7)), conv.weight, conv.stride, conv.padding, conv.groups).shape
+    shape = convolve(conv, np.zeros((4, 6, 7))).shape
     pooled = (4, shape[1] // 2, shape[2] // 2)
     nodes = {
         "input": port("Input", 4, 6, 7),
@@ -243,8 +161,8 @@ def test_recurrent_subgraph(kind):
     synapse = {"synapse": "next_step"} if kind == "cuba_next" else {}
     network = import_nir(graph_of(nodes, chain(*nodes)), dt=1.0, reset="zero", **synapse)
     spikes = (rng(5, 1).random((1, T, 4)) < 0.5).astype(np.uint8)
-    order = ["input", "fc", "cell", "rec", "out", "lif"]
-    expected = euler(graph_of(flat, edges), [n for n in order], spikes[0], **synapse)
+    order = {name: flat[name] for name in ("input", "fc", "cell", "rec", "out", "lif")}
+    expected, _ = euler(order, spikes[0], edges, **synapse)
     trace = simulate_float(network, spikes)
     np.testing.assert_array_equal(trace.spikes[0][0], expected["cell"])
     np.testing.assert_array_equal(trace.spikes[1][0], expected["lif"])

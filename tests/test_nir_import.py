@@ -1,82 +1,27 @@
-"""NIR import against an Euler simulation of the graph itself, written here from the node definitions of NIR."""
+"""NIR import of chains, and what it refuses, against the slow simulation of the graph itself."""
 
 import inspect
 import itertools
 
+import nir
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from nir_oracle import euler, graph_of, message
 from spikeloom.errors import InputError
 from spikeloom.network.float_network import FloatLayer, FloatNetwork, simulate_float
 from spikeloom.network.nir_import import SUPPORTED, import_nir
 
-nir = pytest.importorskip("nir")
-
 SPIKING = ("zero", "subtract", "delayed_zero", "delayed_subtract", "none")
 HAS_RESET = "v_reset" in inspect.signature(nir.LIF).parameters  # not in nir 1.0.4
-
-
-def graph_of(nodes, edges=None):
-    """A NIRGraph; by default a chain in the order of `nodes`."""
-    names = list(nodes)
-    edges = list(itertools.pairwise(names)) if edges is None else edges
-    loose = {"type_check": False} if "type_check" in inspect.signature(nir.NIRGraph).parameters else {}
-    return nir.NIRGraph(nodes=nodes, edges=edges, **loose)
 
 
 def neuron(kind, v_reset=None, **values):
     if v_reset is not None and HAS_RESET:
         values["v_reset"] = np.asarray(v_reset)
     return getattr(nir, kind)(**{key: np.asarray(value) for key, value in values.items()})
-
-
-def message(source, dt=1.0, reset="zero"):
-    with pytest.raises(InputError) as error:
-        import_nir(source, dt=dt, reset=reset)
-    return str(error.value)
-
-
-def euler(nodes, spikes, dt, reset):
-    """Run a chain of NIR nodes on spikes [T, inputs].
-
-    Returns {name: output of each step, float [T, n]}, and the smallest distance of anything from its threshold.
-    """
-    state, fired, outputs, margin = {}, {}, {name: [] for name in nodes}, np.inf
-    for row in spikes:
-        signal = row.astype(float)
-        for name, node in nodes.items():
-            kind = type(node).__name__
-            if kind in ("Linear", "Affine"):
-                signal = node.weight @ signal + (node.bias if kind == "Affine" else 0)
-            elif kind == "Scale":
-                signal = node.scale * signal
-            elif kind == "Threshold":
-                margin = min(margin, np.abs(signal - node.threshold).min())
-                signal = (signal > node.threshold).astype(float)
-            elif kind in ("IF", "LIF", "LI", "I"):
-                origin = getattr(node, "v_reset", 0.0)
-                v = state.get(name, np.zeros(len(signal)) + origin)
-                z = fired.get(name, np.zeros(len(signal), bool))
-                if reset == "delayed_zero":
-                    v = np.where(z, origin, v)
-                leak = (node.v_leak - v + node.r * signal) / node.tau if kind in ("LIF", "LI") else node.r * signal
-                v = v + dt * leak
-                signal = v
-                if kind in ("IF", "LIF"):
-                    if reset == "delayed_subtract":
-                        v = v - np.where(z, node.v_threshold - origin, 0)
-                    margin = min(margin, np.abs(v - node.v_threshold).min())
-                    z = v > node.v_threshold
-                    if reset == "zero":
-                        v = np.where(z, origin, v)
-                    elif reset == "subtract":
-                        v = np.where(z, v - (node.v_threshold - origin), v)
-                    fired[name], signal = z, z.astype(float)
-                state[name] = v
-            outputs[name].append(signal)
-    return {name: np.array(rows) for name, rows in outputs.items()}, margin
 
 
 @st.composite
@@ -154,7 +99,8 @@ def test_folded_network_is_the_graph(chain, reset):
     assert all(layer.fires_above for layer in network.layers)
     trace = simulate_float(network, spikes)
     for sample in range(len(spikes)):
-        expected, margin = euler(nodes, spikes[sample], dt, reset)
+        rows = spikes[sample].reshape(-1, *nodes["in"].input_type["input"])
+        expected, margin = euler(nodes, rows, dt=dt, reset=reset)
         assume(margin > 1e-9)
         for index, name in enumerate(layers):
             if network.layers[index].threshold is None:

@@ -1,160 +1,23 @@
-"""NIR import of maps, loops, joins and synaptic currents, against a slow simulation of the graph itself.
-
-The simulation is written here from the node definitions of NIR, one Euler step after the other, with loops over the
-positions of a convolution. Nodes are listed in the order of computation: an edge to an earlier node closes a loop and
-brings what was sent a step before.
-"""
+"""NIR import of random maps, loops, joins and synaptic currents, against the slow simulation of the graph itself."""
 
 import inspect
 import itertools
 
+import nir
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from spikeloom.errors import InputError
+from nir_oracle import convolve, euler, graph_of, message
 from spikeloom.network.float_network import simulate_float
 from spikeloom.network.nir_import import import_nir
 
-nir = pytest.importorskip("nir")
-
-STATES = ("IF", "LIF", "LI", "I", "CubaLIF", "CubaLI")
 RESETS = ("zero", "subtract", "delayed_zero", "delayed_subtract", "none")
-
-
-def graph_of(nodes, edges=None):
-    edges = list(itertools.pairwise(nodes)) if edges is None else edges
-    loose = {"type_check": False} if "type_check" in inspect.signature(nir.NIRGraph).parameters else {}
-    return nir.NIRGraph(nodes=nodes, edges=edges, **loose)
 
 
 def ends(shape, size):
     return nir.Input(input_type=np.array(shape)), nir.Output(output_type=np.atleast_1d(np.array(size)))
-
-
-def message(nodes, edges=None, dt=1.0, reset="zero"):
-    with pytest.raises(InputError) as error:
-        import_nir(graph_of(nodes, edges), dt=dt, reset=reset)
-    return str(error.value)
-
-
-def pair(value):
-    return tuple(np.broadcast_to(np.asarray(value), (2,)).tolist())
-
-
-def convolve(node, x):
-    """torch's Conv2d, position by position; a Conv1d is one of height 1."""
-    weight = np.asarray(node.weight)
-    flat = weight.ndim == 3
-    if flat:
-        weight, x = weight[:, :, None], x[:, None]
-    channels, inner, tall, wide = weight.shape
-    down, right = pair(node.stride) if not flat else (1, int(np.ravel(node.stride)[0]))
-    padding = node.padding
-    if isinstance(padding, str):
-        total = (tall - 1, wide - 1) if padding == "same" else (0, 0)
-        pads = [(0, 0), *((n // 2, n - n // 2) for n in total)]
-    else:
-        high, side = pair(padding) if not flat else (0, int(np.ravel(padding)[0]))
-        pads = [(0, 0), (high, high), (side, side)]
-    x = np.pad(x, pads)
-    rows, columns = (x.shape[1] - tall) // down + 1, (x.shape[2] - wide) // right + 1
-    out = np.zeros((channels, rows, columns))
-    for o, r, c in np.ndindex(out.shape):
-        first = o // (channels // node.groups) * inner
-        window = x[first : first + inner, r * down : r * down + tall, c * right : c * right + wide]
-        out[o, r, c] = (window * weight[o]).sum() + np.ravel(node.bias)[o]
-    return out[:, 0] if flat else out
-
-
-def pool(node, x):
-    tall, wide = pair(node.kernel_size)
-    rows, columns = x.shape[1] // tall, x.shape[2] // wide
-    out = np.zeros((len(x), rows, columns))
-    for c, i, j in np.ndindex(out.shape):
-        out[c, i, j] = x[c, i * tall : (i + 1) * tall, j * wide : (j + 1) * wide].sum()
-    return out / (tall * wide) if type(node).__name__ == "AvgPool2d" else out
-
-
-class Euler:
-    """Runs a graph; `margin` is the smallest distance of a potential from its threshold."""
-
-    def __init__(self, nodes, edges, dt, reset, synapse="same_step", integration="euler"):
-        self.nodes, self.edges, self.dt, self.reset = nodes, edges, dt, reset
-        self.synapse, self.integration = synapse, integration
-        self.sent = {name: [] for name in nodes}
-        self.v, self.i, self.z, self.margin = {}, {}, {}, np.inf
-
-    def step(self, row):
-        t, order = len(self.sent[next(iter(self.nodes))]), list(self.nodes)
-        for name, node in self.nodes.items():
-            if type(node).__name__ == "Delay":
-                before = t - round(float(np.ravel(node.delay)[0]) / self.dt)
-                (source,) = [a for a, b in self.edges if b == name]
-                known = self.sent[source]
-                self.sent[name].append(known[before] if before >= 0 else np.float64(0))
-                continue
-            arriving = []
-            for a, b in self.edges:
-                if b != name:
-                    continue
-                back = order.index(a) >= order.index(name)
-                if not back:
-                    arriving.append(self.sent[a][t])
-                elif t:
-                    arriving.append(self.sent[a][t - 1])
-            x = row.astype(float) if type(node).__name__ == "Input" else sum(arriving, np.float64(0))
-            self.sent[name].append(self.compute(name, node, x))
-
-    def share(self, tau):
-        return self.dt / tau if self.integration == "euler" else 1 - np.exp(-self.dt / tau)
-
-    def compute(self, name, node, x):
-        kind, dt = type(node).__name__, self.dt
-        if kind in ("Linear", "Affine"):
-            x = np.broadcast_to(x, (node.weight.shape[1],)) if np.ndim(x) == 0 else x
-            return node.weight @ x + (node.bias if kind == "Affine" else 0)
-        if kind.startswith("Conv"):
-            return convolve(node, x)
-        if kind.endswith("Pool2d"):
-            return pool(node, x)
-        if kind == "Flatten":
-            return np.reshape(x, -1)
-        if kind == "Scale":
-            return node.scale * x
-        if kind == "Threshold":
-            self.margin = min(self.margin, np.abs(x - node.threshold).min())
-            return (x > node.threshold).astype(float)
-        if kind not in STATES:
-            return x
-        origin = getattr(node, "v_reset", 0.0) if kind in ("IF", "LIF", "CubaLIF") else 0.0
-        v = self.v.get(name, np.zeros_like(x) + origin)
-        z = self.z.get(name, np.zeros(np.shape(x), bool))
-        if self.reset == "delayed_zero" and kind not in ("LI", "I", "CubaLI"):
-            v = np.where(z, origin, v)
-        drive = x
-        if kind.startswith("Cuba"):
-            i = self.i.get(name, np.zeros_like(x))
-            jump = self.synapse == "jump"
-            self.i[name] = i - self.share(node.tau_syn) * (i if jump else i - node.w_in * x) + jump * node.w_in * x
-            drive = i if self.synapse == "next_step" else self.i[name]
-        tau = getattr(node, "tau_mem", getattr(node, "tau", None))
-        v = v + (dt * node.r * drive if tau is None else self.share(tau) * (node.v_leak - v + node.r * drive))
-        if kind in ("LI", "I", "CubaLI"):
-            self.v[name] = v
-            return v
-        step = node.v_threshold - origin
-        if self.reset == "delayed_subtract":
-            v = v - np.where(z, step, 0)
-        self.margin = min(self.margin, np.abs(v - node.v_threshold).min())
-        z = v > node.v_threshold
-        if self.reset == "zero":
-            v = np.where(z, origin, v)
-        elif self.reset == "subtract":
-            v = np.where(z, v - step, v)
-        self.v[name], self.z[name] = v, z
-        return z.astype(float)
 
 
 def same(nodes, edges=None, *, neurons, dt=1.0, reset="zero", steps=20, density=0.3, seed=0, samples=2, **how):
@@ -166,13 +29,11 @@ def same(nodes, edges=None, *, neurons, dt=1.0, reset="zero", steps=20, density=
     spikes = np.random.default_rng(seed).random((samples, steps, *shape)) < density
     trace = simulate_float(network, spikes.reshape(samples, steps, -1))
     for sample in range(samples):
-        model = Euler(nodes, edges, dt, reset, **how)
-        for row in spikes[sample]:
-            model.step(row)
-        assume(model.margin > 1e-9)
+        sent, margin = euler(nodes, spikes[sample], edges, dt, reset, **how)
+        assume(margin > 1e-9)
         for name in neurons:
             (index,) = [n for n, layer in enumerate(network.layers) if name in layer.nodes]
-            expected = np.array([np.reshape(x, -1) for x in model.sent[name]])
+            expected = np.array([np.reshape(x, -1) for x in sent[name]])
             if network.layers[index].threshold is None:
                 np.testing.assert_allclose(trace.readout[sample], expected, rtol=1e-9, atol=1e-9)
             else:
