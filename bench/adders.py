@@ -9,7 +9,7 @@ from pathlib import Path
 
 from _common import fixed_project, main, random_network, scratch, silent_inputs, zoo_project
 
-from spikeloom.config import CoreConfig
+from spikeloom.config import DigitalConfig
 from spikeloom.export import elaborate
 from spikeloom.tools import find_tool
 from spikeloom_synth.options import CELLS, SynthOptions
@@ -40,7 +40,7 @@ def measure() -> dict:
         "wide": zoo_project("mnist4", steps=100),
         "serial": fixed_project(
             random_network([256, 256], weight_bits=4, potential_bits=8),
-            steps=100, core=CoreConfig(lanes=1, decision="none"), name="serial",
+            steps=100, core=DigitalConfig(lanes=1, decision="none"), name="serial",
         ),
     }  # fmt: skip
     with scratch() as place:

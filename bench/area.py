@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from _common import fixed_project, main, random_network, scratch, silent_inputs, zoo_project
 
-from spikeloom.config import CoreConfig
+from spikeloom.config import DigitalConfig
 from spikeloom.export import elaborate
 from spikeloom_synth.flow import synthesise
 from spikeloom_synth.options import SynthOptions
@@ -26,14 +26,14 @@ def measure() -> dict:
             "spiker": (
                 fixed_project(
                     random_network([784, 128, 10], weight_bits=4, potential_bits=6),
-                    steps=100, core=CoreConfig(), name="spiker",
+                    steps=100, core=DigitalConfig(), name="spiker",
                 ),
                 300.0,
             ),
             "serial": (
                 fixed_project(
                     random_network([256, 256], weight_bits=4, potential_bits=8),
-                    steps=100, core=CoreConfig(lanes=1, decision="none"), name="serial",
+                    steps=100, core=DigitalConfig(lanes=1, decision="none"), name="serial",
                 ),
                 200.0,
             ),

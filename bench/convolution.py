@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from _common import fixed_project, main, scratch, silent_inputs, stream
 
-from spikeloom.config import CoreConfig
+from spikeloom.config import DigitalConfig
 from spikeloom.export import elaborate, read_manifest
 from spikeloom.mapping.cost import CostModel
 from spikeloom.network.connections import Connection
@@ -58,7 +58,7 @@ def measure() -> dict:
     with scratch() as place:
         for lanes in LANES:
             folder = Path(place, f"lanes{lanes}")
-            core = CoreConfig(lanes=lanes, decision="none")
+            core = DigitalConfig(lanes=lanes, decision="none")
             project = fixed_project(net, steps=STEPS, core=core, name="convolution")
             elaborate(project, folder, inputs=silent_inputs(project))
             design = compile_design(folder, read_manifest(folder))
@@ -95,7 +95,7 @@ def measure() -> dict:
         "points": points,
         "worst_ratio_where_spikes_set_the_pace": max(issue),
         "model_exact": exact,
-        "memory_bits": {str(lanes): CostModel(net, CoreConfig(lanes=lanes, decision="none"), steps=STEPS).memory_bits
+        "memory_bits": {str(lanes): CostModel(net, DigitalConfig(lanes=lanes, decision="none"), steps=STEPS).memory_bits
                         for lanes in LANES},
     }  # fmt: skip
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from _common import exact_events, fixed_project, main, random_network, scratch, silent_inputs, stream, zoo_project
 
-from spikeloom.config import CoreConfig
+from spikeloom.config import DigitalConfig
 from spikeloom.export import elaborate, read_manifest
 from spikeloom.mapping.cost import CostModel
 from spikeloom.network.reference import simulate
@@ -58,7 +58,7 @@ def measure() -> dict:
             bursts[name] = {"cycles": int(rtl[0]), "formula": formula, "most_hidden_spikes_in_a_step": most}
 
         network = random_network([256, 256], weight_bits=4, potential_bits=8)
-        core = CoreConfig(lanes=1, decision="none")
+        core = DigitalConfig(lanes=1, decision="none")
         serial = fixed_project(network, steps=20, core=core, name="serial")
         spikes = exact_events(256, 26, 20, 13)
         rtl, model, (reports, _, _) = run(serial, folder / "serial", spikes)
@@ -78,10 +78,10 @@ def measure() -> dict:
         spikes = (rng.random((1, 20, 256)) < 0.1).astype(np.uint8)
         trace = simulate(layer, spikes)
         for lanes in (1, 2, 4, 8, 16, 32, 64, 128):
-            cost = CostModel(layer, CoreConfig(lanes=lanes, decision="none"), steps=20)
+            cost = CostModel(layer, DigitalConfig(lanes=lanes, decision="none"), steps=20)
             use.append(cost.cycles(spikes, trace.spikes)[0].layers[0].lane_use)
         # The model's rows are what the RTL takes: checked on one of them, cycle for cycle.
-        shared = fixed_project(layer, steps=20, core=CoreConfig(lanes=16, decision="none"), name="shared")
+        shared = fixed_project(layer, steps=20, core=DigitalConfig(lanes=16, decision="none"), name="shared")
         rtl, model, _ = run(shared, folder / "shared", spikes)
         exact &= bool(np.array_equal(rtl, model))
     return {

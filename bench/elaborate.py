@@ -9,7 +9,7 @@ from pathlib import Path
 
 from _common import fixed_project, main, random_network, scratch, silent_inputs, zoo_project
 
-from spikeloom.config import CoreConfig
+from spikeloom.config import DigitalConfig
 from spikeloom.export import elaborate
 
 
@@ -21,7 +21,7 @@ def one(name: str) -> dict:
     else:
         lanes = "full" if name == "large_full" else 64
         network = random_network([784, 1024, 1024, 10], weight_bits=8, potential_bits=12)
-        core = CoreConfig(lanes=lanes if lanes == "full" else [64, 64, 10])
+        core = DigitalConfig(lanes=lanes if lanes == "full" else [64, 64, 10])
         project = fixed_project(network, steps=25, core=core, name="large_core")
     with scratch() as place:
         elaborate(project, Path(place, name), inputs=silent_inputs(project))

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from _common import fixed_project, main, random_network, scratch, silent_inputs, stream
 
-from spikeloom.config import CoreConfig
+from spikeloom.config import DigitalConfig
 from spikeloom.errors import SpikeloomError
 from spikeloom.export import elaborate
 from spikeloom.mapping.cost import CostModel
@@ -30,7 +30,7 @@ def measure() -> dict:
     answer: dict = {"input_events": round(float(spikes.sum() / INPUTS)), "limit_2": 4450, "limit_2_two_ports": 4150}
     with scratch() as place:
         for events, ports in WAYS:
-            core = CoreConfig(events_per_cycle=events, weight_ports=ports)
+            core = DigitalConfig(events_per_cycle=events, weight_ports=ports)
             project = fixed_project(network, steps=STEPS, core=core, name="many")
             build = Path(place, f"{events}_{ports}")
             manifest = elaborate(project, build, inputs=silent_inputs(project))

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from _common import data_folder, fixed_project, main, random_network, scratch, silent_inputs, stream
 
-from spikeloom.config import CoreConfig
+from spikeloom.config import DigitalConfig
 from spikeloom.export import elaborate, read_manifest
 from spikeloom.mapping.cost import CostModel
 from spikeloom.mapping.folded_cost import FoldedCost, FoldedReport
@@ -86,7 +86,7 @@ def build() -> tuple[IntegerNetwork, np.ndarray, np.ndarray]:
     return IntegerNetwork(name="folded", layers=(*layers, out)), tested, test.test_y[:IMAGES]
 
 
-def play(network: IntegerNetwork, core: CoreConfig, spikes: np.ndarray, folder: Path) -> dict:
+def play(network: IntegerNetwork, core: DigitalConfig, spikes: np.ndarray, folder: Path) -> dict:
     """Compiled RTL against the reference and the cost model."""
     project = fixed_project(network, steps=STEPS, core=core, name="folded")
     elaborate(project, folder, inputs=silent_inputs(project))
@@ -129,7 +129,7 @@ def play(network: IntegerNetwork, core: CoreConfig, spikes: np.ndarray, folder: 
     }
 
 
-def area(network: IntegerNetwork, core: CoreConfig, folder: Path) -> dict:
+def area(network: IntegerNetwork, core: DigitalConfig, folder: Path) -> dict:
     """Logic on OSU018, memories outside."""
     project = fixed_project(network, steps=STEPS, core=core, name="folded")
     elaborate(project, folder, inputs=silent_inputs(project))
@@ -151,8 +151,8 @@ def measure() -> dict:
         "lanes": LANES,
         "rates": [round(float(part.mean()), 4) for part in (spikes, *trace.spikes[:-1])],
     }
-    on_chip = CoreConfig(schedule="folded", lanes=LANES)
-    pipeline = CoreConfig(lanes=LANES)
+    on_chip = DigitalConfig(schedule="folded", lanes=LANES)
+    pipeline = DigitalConfig(lanes=LANES)
     sent = [part[:MODELLED_IMAGES] for part in trace.spikes]
     reports = CostModel(network, pipeline, steps=STEPS).cycles(spikes[:MODELLED_IMAGES], sent)
     answer["pipeline_cycles_per_image"] = round(float(np.mean([report.latency for report in reports])), 1)

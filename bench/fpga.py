@@ -5,12 +5,12 @@ from pathlib import Path
 
 from _common import main, scratch, zoo_project
 
-from spikeloom.config import CoreConfig
+from spikeloom.config import DigitalConfig
 from spikeloom.errors import ToolMissing
 from spikeloom.host.board import BOARDS
 from spikeloom_synth.fpga_build import FpgaOptions, build
 
-CASES = (("icebreaker", "digits", CoreConfig(lanes=[8, 2])), ("ulx3s", "mnist8", CoreConfig()))
+CASES = (("icebreaker", "digits", DigitalConfig(lanes=[8, 2])), ("ulx3s", "mnist8", DigitalConfig()))
 
 
 def measure() -> dict:

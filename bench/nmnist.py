@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from _common import data_folder, main, scratch, touched_rows, zoo_project
 
-from spikeloom.config import CoreConfig, DataConfig
+from spikeloom.config import DataConfig, DigitalConfig
 from spikeloom.export import elaborate
 from spikeloom.network.reference import simulate
 from spikeloom.project import Inputs, Project
@@ -25,7 +25,7 @@ def measure() -> dict:
     """The figures."""
     data = DataConfig(set="nmnist", path=str(data_folder("nmnist")))
     project = zoo_project("nmnist", data=data)
-    probed = zoo_project("nmnist", data=data, core=CoreConfig(probe=True))
+    probed = zoo_project("nmnist", data=data, core=DigitalConfig(probe=True))
     return compare(project, probed, project.inputs(ALL))
 
 

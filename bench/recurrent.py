@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from _common import main, scratch, zoo_project
 
-from spikeloom.config import CoreConfig
+from spikeloom.config import DigitalConfig
 from spikeloom.export import elaborate
 from spikeloom.network import zoo
 from spikeloom.network.integer import IntegerNetwork
@@ -25,7 +25,7 @@ STALL = 20  # percent
 def measure() -> dict:
     """The figures."""
     task = SequenceTask()
-    project = zoo_project("recurrent", core=CoreConfig(probe=True, readout="tick"))
+    project = zoo_project("recurrent", core=DigitalConfig(probe=True, readout="tick"))
     network, inputs = project.network, project.inputs(task.test)
     spikes, labels = inputs.spikes, np.asarray(inputs.labels)
     lasting = long_input(task, LONG)

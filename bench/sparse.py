@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from _common import fixed_project, main, scratch, silent_inputs, stream
 
-from spikeloom.config import CoreConfig
+from spikeloom.config import DigitalConfig
 from spikeloom.errors import SpikeloomError
 from spikeloom.export import elaborate
 from spikeloom.mapping.plan import plan_core
@@ -48,7 +48,7 @@ def measure() -> dict:
         for lanes in (4, 8, 16):
             ways: tuple[Literal["off", "on"], ...] = ("off", "on")
             for sparse in ways:
-                core = CoreConfig(lanes=lanes, sparse=sparse)
+                core = DigitalConfig(lanes=lanes, sparse=sparse)
                 project = fixed_project(network, steps=STEPS, core=core, name="pruned")
                 build = Path(place, f"{lanes}_{sparse}")
                 manifest = elaborate(project, build, inputs=silent_inputs(project))
@@ -62,7 +62,7 @@ def measure() -> dict:
     for left in (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6):
         layer = pruned([784, 1024], left)
         for lanes in (1, 8, 32):
-            entry = plan_core(layer, CoreConfig(lanes=lanes, sparse="on"), steps=1).layers[0]
+            entry = plan_core(layer, DigitalConfig(lanes=lanes, sparse="on"), steps=1).layers[0]
             assert isinstance(entry, SparsePlan)
             dense = 784 * entry.groups
             answer[f"rows_{lanes}_{left}"] = round(entry.weight_depth / dense, 3)

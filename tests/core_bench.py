@@ -8,7 +8,7 @@ import numpy as np
 from amaranth.hdl import Cat
 from amaranth.sim import Simulator
 
-from spikeloom.cores.digital import Accelerator
+from spikeloom.cores.accelerator import Accelerator
 from spikeloom.export import verilog
 from spikeloom.items import AddressMap, EventSlots
 from spikeloom.mapping.cost import CostModel

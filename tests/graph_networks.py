@@ -4,7 +4,7 @@ import random
 
 import numpy as np
 
-from spikeloom.config import CoreConfig
+from spikeloom.config import DigitalConfig
 from spikeloom.network.connections import Connection
 from spikeloom.network.integer import Adaptation, IntegerLayer, IntegerNetwork, Leak
 
@@ -97,11 +97,11 @@ def random_graph(seed: int, *, chain: bool) -> IntegerNetwork:
     return IntegerNetwork(name="net", layers=tuple(layers), state=rng.choice(["clear", "keep"]))
 
 
-def random_graph_core(seed: int, network: IntegerNetwork, **options) -> CoreConfig:
+def random_graph_core(seed: int, network: IntegerNetwork, **options) -> DigitalConfig:
     """Any lanes, depths, decision and read-out that the network can have."""
     rng = random.Random(seed)
     reads_out = network.layers[-1].threshold is None
-    return CoreConfig(
+    return DigitalConfig(
         lanes=rng.choice(["full", 1, 2, 4]) if max(layer.neurons for layer in network.layers) >= 4 else "full",
         queue_depth=rng.choice(["auto", "auto", 2, 3, 8]),
         spike_queue=rng.choice(["auto", "auto", 2, 3]),

@@ -7,7 +7,7 @@ from pathlib import Path
 import nir
 import numpy as np
 
-from spikeloom.config import Config, CoreConfig, InputConfig, NetworkConfig
+from spikeloom.config import Config, DigitalConfig, InputConfig, NetworkConfig
 from spikeloom.network.integer import IntegerNetwork
 from spikeloom.network.quantise import QuantisationReport
 from spikeloom.project import Project
@@ -111,7 +111,7 @@ def of_network(network: IntegerNetwork, folder: Path, *, name: str, steps: int =
         name=name,
         network=NetworkConfig(file=f"{name}.nir", dt=DT, state=network.state),
         input=InputConfig(steps=steps),
-        core=CoreConfig(**core),
+        core=DigitalConfig(**core),
     )
     project = Project(config=config, folder=folder)
     project.__dict__["quantised"] = network, QuantisationReport(network=network.name, layers=())

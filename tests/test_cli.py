@@ -22,7 +22,7 @@ import pytest
 
 import projects
 from spikeloom import cli, export, tools
-from spikeloom.config import CoreConfig, json_schema, load_config
+from spikeloom.config import DigitalConfig, json_schema, load_config
 from spikeloom.mapping.image import build_image
 from spikeloom.network.nir_import import SUPPORTED
 from spikeloom.output import MARKER
@@ -309,7 +309,7 @@ CONFIGS = [
     ({"core": {"lanes": [1]}}, "core.lanes: 1 numbers were given; accepted is one, or one for each of w1, w2"),
     (
         {"core": {"lane": 2}},
-        f"core.lane: unknown key; accepted are {', '.join(f.name for f in dataclasses.fields(CoreConfig))}; "
+        f"core.lane: unknown key; accepted are {', '.join(f.name for f in dataclasses.fields(DigitalConfig))}; "
         "did you mean 'lanes'?",
     ),
     (

@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spikeloom.config import (
+    CimConfig,
     Config,
-    CoreConfig,
     DataConfig,
+    DigitalConfig,
     HostConfig,
     InputConfig,
     NetworkConfig,
@@ -59,8 +60,9 @@ configs = st.builds(
         seed=st.integers(0, 2**63),
         step_us=positive,
     ),
-    core=st.builds(
-        CoreConfig,
+    core=st.builds(CimConfig, kind=st.just("cim"), probe=st.booleans())
+    | st.builds(
+        DigitalConfig,
         lanes=lane | st.lists(lane),
         weights=st.sampled_from(["fixed", "loaded"]),
         parameters=st.sampled_from(["fixed", "loaded"]),
@@ -106,7 +108,7 @@ def test_written_files_explain_every_key():
         if re.match(r"\w+ = ", line):
             assert lines[number - 1].startswith("# ") or " # " in line
     keys = [line.split(" = ")[0] for line in lines if " = " in line and not line.startswith("#")]
-    sections = [NetworkConfig, QuantiseConfig, InputConfig, CoreConfig, HostConfig, DataConfig, SynthConfig]
+    sections = [NetworkConfig, QuantiseConfig, InputConfig, DigitalConfig, HostConfig, DataConfig, SynthConfig]
     assert keys == ["schema", "name"] + [field.name for section in sections for field in dataclasses.fields(section)]
 
 
@@ -119,6 +121,7 @@ def test_file(tmp_path):
 LANES = (
     'neurons updated per cycle: 1 to the layer width, or "full", one lane per neuron; a list gives each layer its own'
 )
+KINDS = "architecture: digital | cim (SRAM compute-in-memory)"
 WEIGHT = "bits of a stored weight, 2 to 16"
 DT = "time step of the trained network in seconds, a number above 0: NIR stores time constants only"
 NAME = (
@@ -134,9 +137,9 @@ POTENTIAL = 'bits of a stored membrane potential, 2 to 32, or "auto": the smalle
     [
         (
             "[core]\nlane = 1",
-            "core.lane: unknown key; accepted are kind, lanes, weights, parameters, "
-            "events_per_cycle, weight_ports, sparse, queue_depth, spike_queue, "
-            "decision, readout, probe, schedule, fold_steps, weight_buffer, load_bits; did you mean 'lanes'?",
+            "core.lane: unknown key; accepted are kind, weights, parameters, queue_depth, decision, readout, probe, "
+            "lanes, events_per_cycle, weight_ports, sparse, spike_queue, schedule, fold_steps, weight_buffer, "
+            "load_bits; did you mean 'lanes'?",
         ),
         (
             "[sinth]\nfpga = []",
@@ -148,6 +151,13 @@ POTENTIAL = 'bits of a stored membrane potential, 2 to 32, or "auto": the smalle
         ("[core]\nlanes = -3", f"core.lanes: -3 was given; accepted: {LANES}"),
         ("[core]\nlanes = 1.5", f"core.lanes: 1.5 was given; accepted: {LANES}"),
         ("[core]\nlanes = true", f"core.lanes: True was given; accepted: {LANES}"),
+        ('[core]\nkind = "cimm"', f"core.kind: 'cimm' was given; accepted: {KINDS}; did you mean 'cim'?"),
+        ("[core]\nkind = 1", f"core.kind: 1 was given; accepted: {KINDS}"),
+        (
+            '[core]\nkind = "cim"\nprob = 1',
+            "core.prob: unknown key; accepted are kind, weights, parameters, queue_depth, decision, readout, probe; "
+            "did you mean 'probe'?",
+        ),
         ('[core]\nlanes = "ful"', f"core.lanes: 'ful' was given; accepted: {LANES}; did you mean 'full'?"),
         ('[core]\nlanes = [1, "ful"]', f"core.lanes.1: 'ful' was given; accepted: {LANES}; did you mean 'full'?"),
         ("[core]\nlanes = [0, 2]", f"core.lanes.0: 0 was given; accepted: {LANES}"),
@@ -288,10 +298,16 @@ def violations(value: Any, rule: dict[str, Any], defs: dict[str, Any], at: str =
             found.append(f"{at}: {keyword}")
 
     for keyword, given_ in rule.items():
-        if keyword in ("title", "description", "default", "$defs", "$schema"):
+        if keyword in ("title", "description", "default", "$defs", "$schema", "discriminator"):
             continue
         elif keyword == "$ref":
             found += violations(value, defs[given_.removeprefix("#/$defs/")], defs, at)
+        elif keyword == "oneOf":  # told apart by a word
+            told = rule["discriminator"]
+            chosen = told["mapping"].get(value.get(told["propertyName"], "digital"))
+            check(chosen is not None, keyword)
+            if chosen is not None:
+                found += violations(value, {"$ref": chosen}, defs, at)
         elif keyword == "anyOf":
             check(any(not violations(value, one, defs) for one in given_), keyword)
         elif keyword == "type" and given_ in TYPES:
@@ -350,6 +366,9 @@ def test_schema_accepts_what_is_accepted(config):
         (SMALLEST + '[input]\ncoding = "rates"', [".input.coding: enum"]),
         (SMALLEST + "[core]\nlanes = 0", [".core.lanes: anyOf"]),
         (SMALLEST + "[core]\nprobe = 1", [".core.probe: type"]),
+        (SMALLEST + '[core]\nkind = "cim"', []),
+        (SMALLEST + '[core]\nkind = "cim"\nlanes = 1', [".core: additionalProperties"]),
+        (SMALLEST + '[core]\nkind = "cimm"', [".core: oneOf"]),
         (SMALLEST + "[quantise]\nweight_bits = 17", [".quantise.weight_bits: maximum"]),
     ],
 )

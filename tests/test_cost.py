@@ -9,8 +9,9 @@ from amaranth.back import rtlil
 
 from core_bench import run_core
 from spikeloom.blocks.sram import ExportPlatform
-from spikeloom.config import CoreConfig
-from spikeloom.cores.digital import Accelerator, accelerator
+from spikeloom.config import DigitalConfig
+from spikeloom.cores import accelerator
+from spikeloom.cores.accelerator import Accelerator
 from spikeloom.errors import InputError
 from spikeloom.mapping import bursts
 from spikeloom.mapping.cost import CostModel, MemoryCost
@@ -56,12 +57,12 @@ def random_network(rng: random.Random, *, layers: int, widest: int, zero_weights
     return IntegerNetwork(name="random", layers=tuple(built), state=rng.choice(["clear", "keep"]))
 
 
-def random_core(rng: random.Random, network: IntegerNetwork, **options) -> CoreConfig:
+def random_core(rng: random.Random, network: IntegerNetwork, **options) -> DigitalConfig:
     """Any lanes, depths, decision and read-out that the network can have."""
     widths = [layer.neurons for layer in network.layers]
     lanes = [rng.choice(["full", 1, min(2, n), min(3, n), rng.randint(1, n), (n + 1) // 2]) for n in widths]
     reads_out = network.layers[-1].threshold is None
-    return CoreConfig(
+    return DigitalConfig(
         lanes=rng.choice(["full", 1, rng.randint(1, max(widths)), lanes, lanes, lanes]),
         queue_depth=rng.choice(["auto", "auto", 2, 3, 4, 7, 16]),
         spike_queue=rng.choice(["auto", "auto", 2, 3, 4, 8]),
@@ -145,20 +146,20 @@ def test_cycles_of_several_flag_groups(seed):
         layers.append(IntegerLayer.dense(name=f"fc{n}", weights=weights, weight_bits=4, potential_bits=8, threshold=9))
     network = IntegerNetwork(name="net", layers=tuple(layers))
     spikes = (numbers.random((3, 5, 4)) < 0.4).astype(np.uint8)
-    compare(network, CoreConfig(lanes=["full", [1, 2, 3][seed % 3]]), spikes)
+    compare(network, DigitalConfig(lanes=["full", [1, 2, 3][seed % 3]]), spikes)
 
 
 @pytest.mark.parametrize("lanes", ["full", 1, 2, 4])
 def test_cycles_of_direct_current(lanes):
     network = chain([3, 5, 4], threshold=4, bias=2)
-    reports = compare(network, CoreConfig(lanes=lanes), np.zeros((2, 7, 3), np.uint8), direct=True)
+    reports = compare(network, DigitalConfig(lanes=lanes), np.zeros((2, 7, 3), np.uint8), direct=True)
     assert reports[0].layers[0].events_in == 0 < reports[0].layers[1].events_out
 
 
 @pytest.mark.parametrize("lanes", ["full", 1, 2, 3, [5, 3, 1], [2, "full", 4]])
 def test_cycles_when_every_neuron_fires_in_every_step(lanes):
     network = chain([3, 5, 7, 4], threshold=1, bias=1)
-    reports = compare(network, CoreConfig(lanes=lanes), np.ones((3, 6, 3), np.uint8))
+    reports = compare(network, DigitalConfig(lanes=lanes), np.ones((3, 6, 3), np.uint8))
     assert [layer.events_out for layer in reports[-1].layers] == [6 * 5, 6 * 7, 6 * 4]
 
 
@@ -169,8 +170,8 @@ def test_inputs_under_way_are_limited_where_something_loads(monkeypatch):
     monkeypatch.setattr(bursts, "MOST_INPUTS_UNDER_WAY", 7)
     network, spikes = chain([1, 1, 1, 12], threshold=1, bias=0), np.zeros((20, 1, 1), np.uint8)
     options = {"lanes": ["full", "full", 1], "queue_depth": 8}
-    counted = compare(network, CoreConfig(**options, weights="loaded"), spikes)
-    free = compare(network, CoreConfig(**options), spikes)
+    counted = compare(network, DigitalConfig(**options, weights="loaded"), spikes)
+    free = compare(network, DigitalConfig(**options), spikes)
     assert free[-1].first_in < counted[-1].first_in
 
 
@@ -205,7 +206,7 @@ def test_memories_are_those_of_the_core(seed):
 
 
 def test_memories_by_hand():
-    model = CostModel(chain([6, 5, 4], threshold=3, bias=1), CoreConfig(lanes=[2, "full"]), steps=25)
+    model = CostModel(chain([6, 5, 4], threshold=3, bias=1), DigitalConfig(lanes=[2, "full"]), steps=25)
     assert model.memories == [
         MemoryCost(name="fc1.weights", depth=18, width=4, port_type="rom"),
         # -128 .. 127 + 1 + 6: nine bits for each of two lanes
@@ -223,7 +224,7 @@ def test_work_by_hand():
     network = IntegerNetwork(name="net", layers=(layer,))
     spikes = np.array([[[1, 0, 1], [0, 0, 0], [0, 1, 0], [0, 0, 0]]], np.uint8)
     trace = simulate(network, spikes)
-    report = CostModel(network, CoreConfig(lanes=2), steps=4).cycles(spikes, trace.spikes)[0].layers[0]
+    report = CostModel(network, DigitalConfig(lanes=2), steps=4).cycles(spikes, trace.spikes)[0].layers[0]
     assert (report.events_in, report.events_out) == (3, 3)
     assert report.weight_rows == 3 * 3
     assert report.sops == 3 + 3 + 2
@@ -232,7 +233,7 @@ def test_work_by_hand():
     assert report.dense_operations == 4 * 3 * 5
     assert (report.lane_slots, report.useful_lane_slots) == (18, 15)
     assert report.lane_use == 15 / 18
-    full = CostModel(network, CoreConfig(), steps=4).cycles(spikes, trace.spikes)[0].layers[0]
+    full = CostModel(network, DigitalConfig(), steps=4).cycles(spikes, trace.spikes)[0].layers[0]
     assert (full.weight_rows, full.busy_cycles, full.leak_cycles, full.lane_use) == (3, 3 + 4, 4, 1)
 
 
@@ -251,7 +252,7 @@ def test_bound_and_estimate_of_steady_activity(lanes, active):
     for step in spikes.reshape(-1, 96):
         step[numbers.permutation(96)[:active]] = 1
     trace = simulate(network, spikes)
-    model = CostModel(network, CoreConfig(lanes=lanes), steps=steps)
+    model = CostModel(network, DigitalConfig(lanes=lanes), steps=steps)
     latencies = np.array([report.latency for report in model.cycles(spikes, trace.spikes)])
     assert (latencies <= model.bound(spikes, trace.spikes)).all()
     rates = [active, *(array.sum() / array.shape[0] / steps for array in trace.spikes)]
@@ -274,7 +275,7 @@ def test_bound_of_random_networks(seed):
     for step in spikes.reshape(-1, widths[0]):
         step[numbers.permutation(widths[0])[:active]] = 1
     lanes = rng.choice(["full", 1, [rng.choice(["full", 2, n]) for n in widths[1:]]])
-    trace, model = simulate(network, spikes), CostModel(network, CoreConfig(lanes=lanes), steps=20)
+    trace, model = simulate(network, spikes), CostModel(network, DigitalConfig(lanes=lanes), steps=20)
     latencies = [report.latency for report in model.cycles(spikes, trace.spikes)]
     assert (latencies <= model.bound(spikes, trace.spikes)).all()
 
@@ -284,11 +285,11 @@ def test_cycles_of_a_wide_step_are_its_events_and_its_tick():
     spikes = np.zeros((2, 60, 300), np.uint8)
     spikes[:, :, ::10] = 1
     trace = simulate(network, spikes)
-    reports = CostModel(network, CoreConfig(), steps=60).cycles(spikes, trace.spikes, gap="back_to_back")
+    reports = CostModel(network, DigitalConfig(), steps=60).cycles(spikes, trace.spikes, gap="back_to_back")
     assert [report.first_in for report in reports] == [0, 60 * 31]
     assert reports[0].latency <= 60 * 31 + 30
     assert reports[0].interval == 60 * 31
-    bound = CostModel(network, CoreConfig(), steps=60).bound(spikes, trace.spikes, drain=False)
+    bound = CostModel(network, DigitalConfig(), steps=60).bound(spikes, trace.spikes, drain=False)
     assert bound.tolist() == [60 * 32 + 30] * 2
 
 
@@ -302,16 +303,16 @@ def test_cycles_of_a_wide_step_are_its_events_and_its_tick():
 )
 def test_refuses_lanes_that_do_not_exist(lanes, message):
     with pytest.raises(InputError, match=message):
-        CostModel(chain([3, 20], threshold=1, bias=0), CoreConfig(lanes=lanes), steps=1)
+        CostModel(chain([3, 20], threshold=1, bias=0), DigitalConfig(lanes=lanes), steps=1)
 
 
 def test_refuses_what_does_not_fit():
     network = chain([3, 2], threshold=1, bias=0)
     with pytest.raises(InputError, match="'value' was given, but the last layer fires; accepted: count, first"):
-        CostModel(network, CoreConfig(decision="value"), steps=1)
+        CostModel(network, DigitalConfig(decision="value"), steps=1)
     with pytest.raises(InputError, match="steps = 0: accepted is at least 1"):
-        CostModel(network, CoreConfig(), steps=0)
-    model, inputs = CostModel(network, CoreConfig(), steps=4), np.zeros((1, 4, 3), np.uint8)
+        CostModel(network, DigitalConfig(), steps=0)
+    model, inputs = CostModel(network, DigitalConfig(), steps=4), np.zeros((1, 4, 3), np.uint8)
     with pytest.raises(InputError, match=r"inputs of shape \(1, 4, 2\): accepted is \[batch, steps, 3\]"):
         model.cycles(inputs[:, :, :2], [np.zeros((1, 4, 2))])
     with pytest.raises(InputError, match=r"spikes of shapes \[\(1, 4, 3\)\]: accepted are \[\(1, 4, 2\)\]"):

@@ -7,7 +7,7 @@ from amaranth.hdl import signed
 from amaranth.sim import Simulator
 
 from spikeloom.blocks.decision import DecisionUnit, ValueDecision
-from spikeloom.cores.digital.ports import ReadoutLayout
+from spikeloom.cores.ports import ReadoutLayout
 from spikeloom_sim.streams import held, stream_get, stream_put, watchdog
 
 

@@ -11,8 +11,9 @@ from amaranth.sim import Simulator
 from core_bench import check_core, items_of, run_core
 from networks import RESETS, network_of, random_spec
 from spikeloom.blocks.sram import Sram
-from spikeloom.config import CoreConfig
-from spikeloom.cores.digital import Accelerator, accelerator
+from spikeloom.config import DigitalConfig
+from spikeloom.cores import accelerator
+from spikeloom.cores.accelerator import Accelerator
 from spikeloom.cores.digital.grouped import GroupedEngine
 from spikeloom.mapping.image import image_words
 from spikeloom.mapping.plan import plan_core
@@ -83,7 +84,7 @@ def random_spikes(rng: random.Random, batch: int, steps: int, inputs: int, densi
 
 def play(
     networks: IntegerNetwork | list[IntegerNetwork],
-    core: CoreConfig,
+    core: DigitalConfig,
     spikes: np.ndarray,
     *,
     stall: int = 0,
@@ -170,7 +171,7 @@ def test_everything_with_everything(part):
             random_spec(rng, fan_in=5, neurons=7, **common),
             random_spec(rng, fan_in=7, neurons=5, readout=case["readout"], theta=6, **common),
         ]
-        core = CoreConfig(
+        core = DigitalConfig(
             lanes=case["lanes"],
             probe=case["probe"],
             readout=case["ticks"],
@@ -205,7 +206,7 @@ def test_one_row_two_rows_and_more(lanes, stall, monkeypatch):
         spec = random_spec(rng, fan_in=6, neurons=7, reset=reset, leak=LEAKS[leak], bias=True) | {"max_count": 3}
         spikes = random_spikes(rng, 2, 6, 6) * np.array([1, 3, 2, 1, 3, 1], np.uint8)  # an address again and again
         network = network_of([spec], "keep" if reset == "zero" else "clear")
-        core = CoreConfig(lanes=lanes, probe=True, decision="none")
+        core = DigitalConfig(lanes=lanes, probe=True, decision="none")
         traces.append(play(network, core, spikes, stall=stall, seed=lanes))
     lively(traces)
 
@@ -218,7 +219,7 @@ def test_four_layers(lanes):
         random_spec(rng, fan_in=a, neurons=b, leak=LEAKS["shift"], reset="subtract", theta=5)
         for a, b in itertools.pairwise(widths)
     ]
-    lively([play(network_of(specs), CoreConfig(lanes=lanes, probe=True), random_spikes(rng, 3, 4, 4), stall=2)])
+    lively([play(network_of(specs), DigitalConfig(lanes=lanes, probe=True), random_spikes(rng, 3, 4, 4), stall=2)])
 
 
 @pytest.mark.parametrize("stall", [0, 5])
@@ -230,7 +231,7 @@ def test_every_neuron_fires_in_every_step(lanes, stall):
     ]
     for spec in specs:
         spec["weights"] = [[1] * len(row) for row in spec["weights"]]
-    trace = play(network_of(specs), CoreConfig(lanes=lanes), np.ones((3, 4, 3), np.uint8), stall=stall)
+    trace = play(network_of(specs), DigitalConfig(lanes=lanes), np.ones((3, 4, 3), np.uint8), stall=stall)
     assert all(layer.all() for layer in trace.spikes)
 
 
@@ -249,14 +250,14 @@ def test_sparse_inputs(lanes, kind):
         random_spec(rng, fan_in=inputs, neurons=3, reset="delayed_zero", leak=LEAKS["linear"], bias=True, theta=4),
         random_spec(rng, fan_in=3, neurons=1, reset="subtract", theta=2),
     ]
-    play(network_of(specs, rng.choice(["clear", "keep"])), CoreConfig(lanes=lanes, probe=True), spikes, stall=1)
+    play(network_of(specs, rng.choice(["clear", "keep"])), DigitalConfig(lanes=lanes, probe=True), spikes, stall=1)
 
 
 @pytest.mark.parametrize("lanes", ["full", 2])
 def test_back_to_back_equals_alone(lanes):
     rng = random.Random(8)
     specs = [random_spec(rng, fan_in=4, neurons=5, bias=True), random_spec(rng, fan_in=5, neurons=4, theta=4)]
-    plan = plan_core(network_of(specs), CoreConfig(lanes=lanes, probe=True), steps=4)
+    plan = plan_core(network_of(specs), DigitalConfig(lanes=lanes, probe=True), steps=4)
     spikes = random_spikes(rng, 4, 4, 4)
     together = run_core(plan, spikes, stall=2)
     alone = [run_core(plan, spikes[b : b + 1]) for b in range(len(spikes))]
@@ -326,7 +327,7 @@ def test_loading(part):
             random_spec(rng, fan_in=5, neurons=7, **common),
             random_spec(rng, fan_in=7, neurons=5, readout=case["readout"], **common),
         ]
-        core = CoreConfig(
+        core = DigitalConfig(
             lanes=case["lanes"],
             weights="loaded" if case["loaded"] != "parameters" else "fixed",
             parameters="loaded" if case["loaded"] != "weights" else "fixed",
@@ -358,7 +359,7 @@ def test_direct_current_in_a_fixed_core(lanes, state):
     values = np.array([[rng.random() for _ in range(6)] for _ in range(4)])
     currents = np.rint(values @ network.layers[0].weights.T).astype(int)
     spikes = np.zeros((4, 6, 6), np.uint8)  # the current is all that arrives
-    trace = play(network, CoreConfig(lanes=lanes, probe=True), spikes, stall=1, currents=currents)
+    trace = play(network, DigitalConfig(lanes=lanes, probe=True), spikes, stall=1, currents=currents)
     lively([trace])
 
 
@@ -371,7 +372,7 @@ def test_an_image_for_another_core_changes_nothing(lanes):
     rng = random.Random(12)
     specs = [random_spec(rng, fan_in=4, neurons=5, bias=True), random_spec(rng, fan_in=5, neurons=4, theta=4)]
     network = network_of([widest(spec) for spec in specs])
-    core = CoreConfig(lanes=lanes, weights="loaded", parameters="loaded", probe=True)
+    core = DigitalConfig(lanes=lanes, weights="loaded", parameters="loaded", probe=True)
     plan = plan_core(network, core, steps=4)
     spikes = random_spikes(rng, 4, 4, 4)
     later = network_of([like(rng, spec, "both") for spec in specs])
@@ -399,7 +400,7 @@ def test_an_image_goes_between_the_input_under_way_and_the_next(lanes, pause):
     first = specs[0] | {"weights": [[4] * 4] * 5}
     one, other = specs[1] | {"weights": [[4] * 5] * 4}, specs[1] | {"weights": [[4] * 5, [0] * 5] * 2}
     networks = [network_of([first, last]) for last in (one, other)]
-    core = CoreConfig(lanes=lanes, weights="loaded", decision="none")
+    core = DigitalConfig(lanes=lanes, weights="loaded", decision="none")
     plan = plan_core(network_of([widest(spec) for spec in specs]), core, steps=3)
     spikes = np.ones((5, 3, 4), np.uint8)
     dut = Accelerator(plan)
@@ -447,7 +448,7 @@ def test_lanes_without_a_neuron_stay_silent():
     rng = random.Random(15)
     six = random_spec(rng, fan_in=4, neurons=6, theta=3) | {"weights": [[7] * 4] * 6}
     five = six | {"weights": six["weights"][:5], "bias": six["bias"][:5]}
-    core = CoreConfig(lanes=2, weights="loaded")
+    core = DigitalConfig(lanes=2, weights="loaded")
     plan, larger = (plan_core(network_of([spec]), core, steps=3) for spec in (five, six))
     good, other = image_words(plan), image_words(larger)
     assert good[3:5] == other[3:5]  # as many rows: the sixth neuron would sit beside the fifth
@@ -465,7 +466,7 @@ def test_addresses_out_of_range_are_dropped_and_counted(monkeypatch):
         network = network_of([random_spec(rng, fan_in=inputs, neurons=4, theta=3)])
         limit = 1 << max(1, (inputs - 1).bit_length())
         wide = random_spikes(rng, 3, 5, limit)
-        plan = plan_core(network, CoreConfig(lanes=lanes, probe=True), steps=5)
+        plan = plan_core(network, DigitalConfig(lanes=lanes, probe=True), steps=5)
         trace = simulate(network, wide[:, :, :inputs], potentials=True)
         run = run_core(plan, wide, stall=1, limit=5000)
         check_core(plan, wide, run, trace)
@@ -483,7 +484,7 @@ def test_decisions(kind, lanes):
     decided = set()
     for neurons in (1, 2, 6):
         spec = random_spec(rng, fan_in=5, neurons=neurons, readout=readout, theta=6)
-        core = CoreConfig(lanes=min(3, neurons) if lanes == 3 else lanes, decision=kind, readout="tick")
+        core = DigitalConfig(lanes=min(3, neurons) if lanes == 3 else lanes, decision=kind, readout="tick")
         trace = play(network_of([spec]), core, random_spikes(rng, 8, 3, 5), stall=1)
         decided |= set(trace.decision("count" if kind == "none" else kind).tolist())
     assert decided > {0, 1}
@@ -495,7 +496,7 @@ def test_a_blocked_reader_stops_the_core_and_loses_nothing(stream, lanes):
     """Whoever does not read holds everything up, for long; then all comes, unchanged."""
     rng = random.Random(14)
     specs = [random_spec(rng, fan_in=4, neurons=5, theta=4), random_spec(rng, fan_in=5, neurons=4, readout=True)]
-    plan = plan_core(network_of(specs), CoreConfig(lanes=lanes, probe=True, readout="tick"), steps=6)
+    plan = plan_core(network_of(specs), DigitalConfig(lanes=lanes, probe=True, readout="tick"), steps=6)
     spikes = random_spikes(rng, 4, 6, 4)
     dut = Accelerator(plan)
     sim = Simulator(dut)
@@ -567,7 +568,7 @@ def test_loading_parameters_clears_kept_potentials(lanes):
 
     arrays = [(rng.integers(-7, 8, (n, i)), rng.integers(-4, 5, n)) for i, n in ((9, 6), (6, 5))]
     before, after = network(1, 1), network(-1, 3)
-    plan = plan_core(before, CoreConfig(lanes=lanes, weights="loaded", parameters="loaded"), steps=6)
+    plan = plan_core(before, DigitalConfig(lanes=lanes, weights="loaded", parameters="loaded"), steps=6)
     spikes = (rng.random((4, 6, 9)) < 0.7).astype(np.uint8)
     run = run_core(plan, spikes, images={0: image_words(plan), 2: image_words(plan, after)})
     expected = [simulate(before, spikes[:2]).spikes[-1], simulate(after, spikes[2:]).spikes[-1]]

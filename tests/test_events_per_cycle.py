@@ -9,8 +9,8 @@ from amaranth.sim import Simulator
 
 from core_bench import check_cycles, check_memories, words_of
 from networks import RESETS, network_of, random_spec
-from spikeloom.config import CoreConfig
-from spikeloom.cores.digital import Accelerator
+from spikeloom.config import DigitalConfig
+from spikeloom.cores.accelerator import Accelerator
 from spikeloom.errors import InputError
 from spikeloom.items import AddressMap, EventSlots, decode_events, encode_events
 from spikeloom.mapping.cost import CostModel
@@ -57,7 +57,7 @@ def test_equals_the_reference(part):
             readout=case["readout"],
             state=case["state"] if case["parameters"] == "fixed" else "clear",  # loading parameters clears
         )  # fmt: skip
-        core = CoreConfig(
+        core = DigitalConfig(
             events_per_cycle=events, weight_ports=ports, weights=case["weights"], parameters=case["parameters"],
             probe=True, readout="tick" if number % 2 else "last",
         )  # fmt: skip
@@ -81,7 +81,7 @@ def test_counts_and_extremes(events, ports):
         spikes = np.array(
             [[[rng.choice([0, 1, 3, 3]) for _ in range(7)] for _ in range(8)] for _ in range(2)], np.uint8
         )
-        play(network, CoreConfig(events_per_cycle=events, weight_ports=ports, probe=True), spikes, stall=1)
+        play(network, DigitalConfig(events_per_cycle=events, weight_ports=ports, probe=True), spikes, stall=1)
 
 
 @pytest.mark.parametrize(("events", "ports"), [(1, 1), (2, 1), (2, 2), (4, 1), (4, 2)])
@@ -92,7 +92,7 @@ def test_cost_model_is_exact(events, ports, readout):
     network = small_network(
         rng, [23, 19, 11, 4], leak=("shift", 3), readout=readout, bias=readout, weight_bits=4, potential_bits=8, theta=9
     )
-    core = CoreConfig(events_per_cycle=events, weight_ports=ports, readout="tick" if events == 4 else "last")
+    core = DigitalConfig(events_per_cycle=events, weight_ports=ports, readout="tick" if events == 4 else "last")
     spikes = random_spikes(rng, 4, 9, 23, 0.4)
     plan = plan_core(network, core, steps=9)
     model = CostModel(network, core, steps=9)
@@ -131,7 +131,7 @@ def test_wrong_spikes_are_dropped_and_counted(events, ports):
     """Slots beyond the inputs, and spikes beside a tick, change nothing and are counted up to 255."""
     rng = random.Random(4)
     network = small_network(rng, [5, 4, 3])
-    plan = plan_core(network, CoreConfig(events_per_cycle=events, weight_ports=ports, probe=False), steps=1)
+    plan = plan_core(network, DigitalConfig(events_per_cycle=events, weight_ports=ports, probe=False), steps=1)
     slots = plan.input_slots
     dut = Accelerator(plan)
     outside = (1 << slots.row_bits) - 1
@@ -175,7 +175,7 @@ def test_wrong_spikes_are_dropped_and_counted(events, ports):
 def test_what_is_refused(core, message):
     network = small_network(random.Random(1), [6, 3, 4])
     with pytest.raises(InputError, match=message):
-        plan_core(network, CoreConfig(**core), steps=4)
+        plan_core(network, DigitalConfig(**core), steps=4)
 
 
 def test_bench_packs_differently_from_the_encoder():

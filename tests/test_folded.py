@@ -10,8 +10,8 @@ from amaranth.sim import Simulator
 from core_bench import check_core, items_of, run_core
 from networks import RESETS, network_of, random_spec
 from spikeloom.blocks.spike_store import SpikeStore
-from spikeloom.config import CoreConfig
-from spikeloom.cores.digital import Accelerator
+from spikeloom.config import DigitalConfig
+from spikeloom.cores.accelerator import Accelerator
 from spikeloom.errors import InputError
 from spikeloom.export import verilog
 from spikeloom.mapping.folded_cost import FoldedReport, cost_model
@@ -71,7 +71,7 @@ def test_everything_with_everything(part):
         rng = random.Random(number)
         specs = specs_of(case, rng)
         widest = max(case["sizes"][1:])
-        core = CoreConfig(
+        core = DigitalConfig(
             schedule="folded",
             lanes=case["lanes"] if case["lanes"] == "full" else min(case["lanes"], widest),
             fold_steps=case["fold_steps"],
@@ -103,7 +103,7 @@ def test_loaded(loaded):
         networks = [specs, *([like(rng, spec, loaded) for spec in specs] for _ in range(2))]
         options: dict = {} if loaded == "parameters" else {"weights": "loaded"}
         options |= {} if loaded == "weights" else {"parameters": "loaded"}
-        core = CoreConfig(schedule="folded", lanes=rng.choice([1, 2, 3, 4]), probe=True, **options)
+        core = DigitalConfig(schedule="folded", lanes=rng.choice([1, 2, 3, 4]), probe=True, **options)
         currents = None
         if seed % 2:
             currents = np.array([[rng.randint(-3, 6) for _ in range(7)] for _ in range(4)])
@@ -124,7 +124,7 @@ def folded_case(seed: int):
         )
         for n in range(len(sizes) - 1)
     ]
-    core = CoreConfig(
+    core = DigitalConfig(
         schedule="folded",
         lanes=rng.randint(1, max(sizes[1:])),
         fold_steps=rng.choice(["auto", 2, 5, 9]),
@@ -175,7 +175,7 @@ def test_lane_use():
     rng = random.Random(0)
     specs = [random_spec(rng, fan_in=40, neurons=64), random_spec(rng, fan_in=64, neurons=64, theta=12)]
     network = network_of(specs)
-    core = CoreConfig(schedule="folded", lanes=4, decision="none")
+    core = DigitalConfig(schedule="folded", lanes=4, decision="none")
     spikes = (np.random.Generator(np.random.Philox(1)).random((1, 10, 40)) < 0.3).astype(np.uint8)
     trace = simulate(network, spikes)
     (report,) = cost_model(network, core, steps=10).cycles(spikes, trace.spikes)
@@ -327,7 +327,7 @@ def test_streamed_everything_with_everything():
         lanes = rng.choice([1, 2, 3])
         outer = network.layers[-1]
         least = max(*(layer.fan_in for layer in network.layers), outer.fan_in * -(-outer.neurons // lanes))
-        core = CoreConfig(
+        core = DigitalConfig(
             schedule="folded", lanes=lanes, weights="loaded", weight_buffer=2 * least, load_bits=64,
             fold_steps=case["fold_steps"], readout=case["ticks"],
         )  # fmt: skip
@@ -372,7 +372,7 @@ def test_images_of_streamed_cores():
 def test_refused():
     rng = random.Random(1)
     chain = network_of([random_spec(rng, fan_in=4, neurons=6), random_spec(rng, fan_in=6, neurons=3)])
-    core = CoreConfig(schedule="folded", lanes=2)
+    core = DigitalConfig(schedule="folded", lanes=2)
 
     def refused(network: IntegerNetwork, message: str, **options) -> None:
         with pytest.raises(InputError, match=message):
@@ -401,10 +401,10 @@ def test_an_image_for_the_pipeline_is_refused():
     """Schedules are different cores, and so are chunks of different length."""
     rng = random.Random(1)
     network = network_of([random_spec(rng, fan_in=4, neurons=6), random_spec(rng, fan_in=6, neurons=3)])
-    folded = CoreConfig(schedule="folded", lanes=2, weights="loaded")
+    folded = DigitalConfig(schedule="folded", lanes=2, weights="loaded")
     plans = [
         plan_core(network, core, steps=4)
-        for core in (folded, dataclasses.replace(folded, fold_steps=3), CoreConfig(lanes=2, weights="loaded"))
+        for core in (folded, dataclasses.replace(folded, fold_steps=3), DigitalConfig(lanes=2, weights="loaded"))
     ]
     assert len({plan.hash for plan in plans}) == 3
     spikes = random_spikes(rng, 1, 4, 4)

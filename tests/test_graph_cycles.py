@@ -9,8 +9,8 @@ from amaranth.back import rtlil
 from core_bench import run_core
 from graph_networks import random_graph, random_graph_core, random_graph_spikes
 from spikeloom.blocks.sram import ExportPlatform
-from spikeloom.config import CoreConfig
-from spikeloom.cores.digital import Accelerator
+from spikeloom.config import DigitalConfig
+from spikeloom.cores.accelerator import Accelerator
 from spikeloom.errors import InputError
 from spikeloom.mapping.bursts import is_dense_chain
 from spikeloom.mapping.cost import CostModel
@@ -78,7 +78,7 @@ def test_spikes_that_a_delay_keeps_for_the_next_input(steps):
     )
     network = IntegerNetwork(name="net", layers=layers, state="keep")
     spikes = (numbers.random((4, steps, 5)) < 0.6).astype(np.uint8)
-    compare(network, CoreConfig(lanes=2), spikes, isolated=True)
+    compare(network, DigitalConfig(lanes=2), spikes, isolated=True)
 
 
 @pytest.mark.parametrize("block", range(6))
@@ -112,7 +112,7 @@ def test_memories_of_parameters_per_neuron():
         name="fc1", connections=(Connection(weights=np.ones((5, 3), np.int64)),), weight_bits=4, potential_bits=9,
         threshold=np.arange(3, 8), bias=np.arange(5), current_bits=6,
     )  # fmt: skip
-    model = CostModel(IntegerNetwork(name="net", layers=(layer,)), CoreConfig(lanes=2), steps=3)
+    model = CostModel(IntegerNetwork(name="net", layers=(layer,)), DigitalConfig(lanes=2), steps=3)
     memories = {m.name: (m.depth, m.width, m.port_type) for m in model.memories}
     assert memories == {
         "fc1.weights": (9, 8, "rom"),
@@ -125,14 +125,14 @@ def test_memories_of_parameters_per_neuron():
     }
 
 
-def convolution(lanes: int, **given) -> tuple[IntegerNetwork, CoreConfig]:
+def convolution(lanes: int, **given) -> tuple[IntegerNetwork, DigitalConfig]:
     weights = np.ones((4, 2, 3, 3), np.int64)
     weights[0] = 0
     layer = IntegerLayer(
         name="conv", connections=(Connection(weights=weights, source_shape=(2, 5, 5), **given),), weight_bits=4,
         potential_bits=9, threshold=5,
     )  # fmt: skip
-    return IntegerNetwork(name="net", layers=(layer,)), CoreConfig(lanes=lanes, decision="none")
+    return IntegerNetwork(name="net", layers=(layer,)), DigitalConfig(lanes=lanes, decision="none")
 
 
 def test_work_by_hand():
@@ -159,7 +159,7 @@ def test_lanes_that_a_channel_group_leaves_idle():
     layer = IntegerLayer(name="conv", connections=(connection,), weight_bits=2, potential_bits=4, threshold=7)
     network, spikes = IntegerNetwork(name="net", layers=(layer,)), np.ones((1, 1, 8), np.uint8)
     trace = simulate(network, spikes)
-    report = CostModel(network, CoreConfig(), steps=1).cycles(spikes, trace.spikes)[0].layers[0]
+    report = CostModel(network, DigitalConfig(), steps=1).cycles(spikes, trace.spikes)[0].layers[0]
     assert (report.weight_rows, report.lane_slots, report.useful_lane_slots) == (8, 32, 16)
     assert report.lane_use == 0.5
 
@@ -188,7 +188,7 @@ def steady(sizes: list[int], density: float, steps: int) -> tuple[IntegerNetwork
 def test_bound_and_estimate_of_steady_activity(lanes, density):
     steps = 30
     network, spikes = steady([2, 12, 12], density, steps)
-    trace, model = simulate(network, spikes), CostModel(network, CoreConfig(lanes=lanes), steps=steps)
+    trace, model = simulate(network, spikes), CostModel(network, DigitalConfig(lanes=lanes), steps=steps)
     latencies = np.array([report.latency for report in model.cycles(spikes, trace.spikes)])
     assert (latencies <= model.bound(spikes, trace.spikes)).all()
     rates = [array.sum() / array.shape[0] / steps for array in (spikes, *trace.spikes)]
@@ -197,7 +197,7 @@ def test_bound_and_estimate_of_steady_activity(lanes, density):
 
 def test_placement_as_json():
     network, _ = steady([2, 12, 12], 0.1, 1)
-    entries = CostModel(network, CoreConfig(lanes=4), steps=1).to_json()["layers"]
+    entries = CostModel(network, DigitalConfig(lanes=4), steps=1).to_json()["layers"]
     assert [entry["groups"] for entry in entries] == [144, 32, 3]
     # A row more than the sweep; of a 3 x 3 kernel with padding 12 + 11 + 11 taps of each axis reach a target.
     assert [entry["cycles_per_empty_step"] for entry in entries] == [145, 33, 4]
@@ -212,8 +212,8 @@ def test_two_queues_from_one_source():
     )
     network = IntegerNetwork(name="net", layers=(layer,))
     spikes = (np.arange(2 * 6 * 5).reshape(2, 6, 5) % 3 == 0).astype(np.uint8)
-    compare(network, CoreConfig(), spikes)
-    memories = [memory.name for memory in CostModel(network, CoreConfig(), steps=6).memories]
+    compare(network, DigitalConfig(), spikes)
+    memories = [memory.name for memory in CostModel(network, DigitalConfig(), steps=6).memories]
     assert [name for name in memories if name.endswith("items")] == ["fc1_from_input_1.items", "fc1_from_input_2.items"]
 
 
@@ -246,7 +246,7 @@ def with_queue(plan, change: int, source: str, layer: str):
 
 
 def planned(network, spikes):
-    return plan_core(network, CoreConfig(decision="none"), steps=spikes.shape[1])
+    return plan_core(network, DigitalConfig(decision="none"), steps=spikes.shape[1])
 
 
 @pytest.mark.parametrize("delay", [1, 2])
@@ -321,7 +321,7 @@ def test_a_loop_learns_the_end_of_an_input_from_outside():
     network, spikes = self_and("fc1"), np.ones((2, 4, 3), np.uint8)
     plan = planned(network, spikes)
     assert plan.leaders == {"fc1": 0, "fc2": 1, "fc3": 0}
-    compare(network, CoreConfig(decision="none"), spikes)
+    compare(network, DigitalConfig(decision="none"), spikes)
 
 
 def test_both_layers_of_a_loop_past_delays():
@@ -337,7 +337,7 @@ def test_both_layers_of_a_loop_past_delays():
     network = IntegerNetwork(name="net", layers=layers)
     spikes = np.ones((2, 6, 3), np.uint8)
     assert planned(network, spikes).leaders["fc2"] == 1
-    compare(network, CoreConfig(decision="none"), spikes)
+    compare(network, DigitalConfig(decision="none"), spikes)
 
 
 def test_refuses_what_the_input_does_not_reach():

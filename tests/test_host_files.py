@@ -13,7 +13,7 @@ import pytest
 
 from networks import network_of, random_spec
 from projects import of_network
-from spikeloom.config import CoreConfig, HostConfig
+from spikeloom.config import DigitalConfig, HostConfig
 from spikeloom.errors import InputError
 from spikeloom.export import elaborate
 from spikeloom.host.generate import c_header, host_files, markdown, python_driver
@@ -24,7 +24,7 @@ from spikeloom.mapping.plan import plan_core
 from spikeloom.network.integer import IntegerNetwork
 from spikeloom.tools import tool_environment
 
-LOADED = CoreConfig(weights="loaded", parameters="loaded")
+LOADED = DigitalConfig(weights="loaded", parameters="loaded")
 
 
 def network(**options) -> IntegerNetwork:
@@ -37,7 +37,7 @@ def network(**options) -> IntegerNetwork:
 PLANS = {
     "spikes": lambda: plan_core(network(), LOADED, steps=6),
     "values": lambda: plan_core(network(readout=True), LOADED, steps=6),
-    "least": lambda: plan_core(network(), CoreConfig(decision="none"), steps=6),
+    "least": lambda: plan_core(network(), DigitalConfig(decision="none"), steps=6),
 }
 
 

@@ -11,9 +11,9 @@ from amaranth.sim import Simulator
 
 from networks import network_of, random_spec
 from spikeloom.blocks.events import EventLayout
-from spikeloom.config import CoreConfig
-from spikeloom.cores.digital import Accelerator
-from spikeloom.cores.digital.ports import ReadoutLayout
+from spikeloom.config import DigitalConfig
+from spikeloom.cores.accelerator import Accelerator
+from spikeloom.cores.ports import ReadoutLayout
 from spikeloom.errors import InputError
 from spikeloom.host.axi_stream import AxiStreamSink, AxiStreamSource
 from spikeloom.host.map import host_registers
@@ -94,7 +94,7 @@ def test_axi_stream_there_and_back(stall):
 
 
 def test_a_core_behind_axi_stream_takes_an_event_in_every_cycle():
-    dut = HostedAccelerator(Accelerator(plan_core(network(), CoreConfig(), steps=6)), bus="axi4-lite", name="core")
+    dut = HostedAccelerator(Accelerator(plan_core(network(), DigitalConfig(), steps=6)), bus="axi4-lite", name="core")
     stalls = []
 
     async def bench(ctx):
@@ -271,10 +271,10 @@ def test_output_port(sink):
 
 
 def test_registers_follow_the_core():
-    plain = host_registers(plan_core(network(), CoreConfig(decision="none"), steps=6), "core")
+    plain = host_registers(plan_core(network(), DigitalConfig(decision="none"), steps=6), "core")
     for absent in ("load_data", "answer", "readout", "fc1_threshold"):
         assert absent not in plain
-    loaded = CoreConfig(weights="loaded", parameters="loaded")
+    loaded = DigitalConfig(weights="loaded", parameters="loaded")
     full = host_registers(plan_core(network(readout=True), loaded, steps=6), "core")
     for there in ("load_data", "answer", "readout", "fc1_threshold"):
         assert there in full
@@ -283,9 +283,9 @@ def test_registers_follow_the_core():
 
 
 def test_registers_that_cannot_be():
-    loaded = CoreConfig(weights="loaded", parameters="loaded")
+    loaded = DigitalConfig(weights="loaded", parameters="loaded")
     layers = tuple(dataclasses.replace(layer, name=f"{n}-a") for n, layer in enumerate(network().layers[:1]))
     plan = plan_core(IntegerNetwork(name="n", layers=layers), loaded, steps=2)
     assert "layer_0_a_threshold" in host_registers(plan, "core"), "a name as C and Python accept it"
     with pytest.raises(InputError, match=r"core\.events_per_cycle: 2 was given; accepted is 1"):
-        host_registers(plan_core(network(), CoreConfig(events_per_cycle=2), steps=6), "core")
+        host_registers(plan_core(network(), DigitalConfig(events_per_cycle=2), steps=6), "core")

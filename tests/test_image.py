@@ -10,7 +10,7 @@ import pytest
 
 from core_bench import run_core
 from networks import network_of, random_spec
-from spikeloom.config import CoreConfig
+from spikeloom.config import DigitalConfig
 from spikeloom.errors import InputError
 from spikeloom.mapping.image import build_image, image_words, read_image
 from spikeloom.mapping.plan import MAGIC, CorePlan, plan_core
@@ -29,7 +29,7 @@ def specs() -> list[dict]:
 
 
 def plan_of(*, direct: bool = False, **core) -> CorePlan:
-    return plan_core(network_of(specs()), CoreConfig(**core), steps=4, direct=direct)
+    return plan_core(network_of(specs()), DigitalConfig(**core), steps=4, direct=direct)
 
 
 def changed(state: str = "clear", **changes) -> IntegerNetwork:
@@ -69,7 +69,7 @@ def test_rows_wider_than_a_word():
     words = image_words(plan)
     row = sum((w & 15) << 4 * n for n, w in enumerate([-8, 7, -8, 0, 3]))
     assert words[4:6] == [3, row]
-    wide = plan_core(changed(weights=np.full((5, 3), -5), weight_bits=9), CoreConfig(weights="loaded"), steps=1)
+    wide = plan_core(changed(weights=np.full((5, 3), -5), weight_bits=9), DigitalConfig(weights="loaded"), steps=1)
     row = sum((-5 & 511) << 9 * n for n in range(5))
     assert image_words(wide)[4:8] == [3, row & 0xFFFF_FFFF, row >> 32, row & 0xFFFF_FFFF]
 
@@ -212,7 +212,7 @@ def one_neuron(weights: list[int]) -> IntegerNetwork:
 
 
 def test_weights_that_overflow_a_lane_are_refused():
-    plan = plan_core(one_neuron([1, -1, 0, 0]), CoreConfig(weights="loaded"), steps=2)
+    plan = plan_core(one_neuron([1, -1, 0, 0]), DigitalConfig(weights="loaded"), steps=2)
     assert plan.layers[0].lane_bits == (5,)
     for weights in ([8, 0, -8, 0], [2, 6, -1, -7]):
         assert image_words(plan, one_neuron(weights))
@@ -225,7 +225,7 @@ def test_weights_that_overflow_a_lane_are_refused():
 
 def test_weights_are_refused_that_overflow_only_with_a_direct_current():
     """Sums of weights that fit the lane alone do not fit beside the largest current."""
-    plan = plan_core(one_neuron([2, 2, 2, 1]), CoreConfig(weights="loaded"), steps=2, direct=True)
+    plan = plan_core(one_neuron([2, 2, 2, 1]), DigitalConfig(weights="loaded"), steps=2, direct=True)
     assert plan.layers[0].lane_bits == (6,)
     with pytest.raises(InputError, match="an accumulator of 7 bits in lane 0 does not fit the core; accepted: 6 bits"):
         image_words(plan, one_neuron([10, 10, 4, 0]))

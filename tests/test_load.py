@@ -7,7 +7,7 @@ from amaranth.hdl import Module
 from amaranth.sim import Simulator
 
 from spikeloom.blocks.load import LoadPort
-from spikeloom.cores.digital.ports import LoadRow
+from spikeloom.cores.ports import LoadRow
 from spikeloom.mapping.plan import MAGIC
 from spikeloom_sim.streams import stream_put, watchdog
 

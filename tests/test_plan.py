@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from networks import network_of, random_spec
-from spikeloom.config import CoreConfig
+from spikeloom.config import DigitalConfig
 from spikeloom.errors import InputError
 from spikeloom.mapping.plan import CorePlan, plan_core
 from spikeloom.mapping.rows import pack_rows
@@ -23,7 +23,7 @@ def example(**changes) -> IntegerNetwork:
 
 
 def plan_of(network: IntegerNetwork | None = None, *, steps: int = 5, direct: bool = False, **core) -> CorePlan:
-    return plan_core(network or example(), CoreConfig(**core), steps=steps, direct=direct)
+    return plan_core(network or example(), DigitalConfig(**core), steps=steps, direct=direct)
 
 
 @pytest.mark.parametrize("bits", [1, 2, 3, 8, 13, 40])
@@ -197,7 +197,7 @@ def test_a_dense_connection_into_a_map_is_refused():
     dense = Connection(weights=np.ones((8, 9), int), source_shape=(1, 3, 3), source="input")
     layer = IntegerLayer(name="m", connections=(kernel, dense), weight_bits=2, potential_bits=6, threshold=3)
     with pytest.raises(InputError, match=r"layer 'm': a dense connection into a map of \[2, 2, 2\]; accepted there"):
-        plan_core(IntegerNetwork(name="net", layers=(layer,)), CoreConfig(), steps=2)
+        plan_core(IntegerNetwork(name="net", layers=(layer,)), DigitalConfig(), steps=2)
 
 
 def test_refuses_a_readout_on_a_map():
@@ -207,7 +207,7 @@ def test_refuses_a_readout_on_a_map():
         potential_bits=9, threshold=None, reset="none",
     )  # fmt: skip
     with pytest.raises(InputError, match=r"a read-out of 3 channels on a map of \[2, 2\]; accepted is one"):
-        plan_core(IntegerNetwork(name="net", layers=(layer,)), CoreConfig(), steps=1)
+        plan_core(IntegerNetwork(name="net", layers=(layer,)), DigitalConfig(), steps=1)
 
 
 def test_decisions_on_a_map():
@@ -217,11 +217,11 @@ def test_decisions_on_a_map():
     kernel = Connection(weights=np.ones((2, 1, 3, 3), int), source_shape=(1, 3, 3))
     single = IntegerLayer(name="m", connections=(kernel,), weight_bits=2, potential_bits=6, threshold=3)
     spread, single = (IntegerNetwork(name="net", layers=(layer,)) for layer in (spread, single))
-    assert plan_core(spread, CoreConfig(), steps=2).decision == "none"
-    assert plan_core(single, CoreConfig(), steps=2).decision == "count"
+    assert plan_core(spread, DigitalConfig(), steps=2).decision == "none"
+    assert plan_core(single, DigitalConfig(), steps=2).decision == "count"
     for kind in ("count", "first"):
-        assert plan_core(single, CoreConfig(decision=kind), steps=2).decision == kind
+        assert plan_core(single, DigitalConfig(decision=kind), steps=2).decision == kind
         with pytest.raises(
             InputError, match=rf"core.decision: '{kind}' was given, but the last layer is a map of \[2, 2"
         ):
-            plan_core(spread, CoreConfig(decision=kind), steps=2)
+            plan_core(spread, DigitalConfig(decision=kind), steps=2)

@@ -8,7 +8,7 @@ import pytest
 
 from core_bench import check_cycles, check_memories, run_core
 from networks import RESETS, network_of, random_spec
-from spikeloom.config import CoreConfig
+from spikeloom.config import DigitalConfig
 from spikeloom.errors import InputError
 from spikeloom.mapping.cost import CostModel
 from spikeloom.mapping.image import image_words
@@ -55,7 +55,7 @@ def test_equals_the_reference(part):
             readout=case["readout"], theta=7,
             state=case["state"] if case["parameters"] == "fixed" else "clear",  # loading parameters clears
         )  # fmt: skip
-        core = CoreConfig(
+        core = DigitalConfig(
             sparse="on", lanes=case["lanes"], weights=case["weights"], parameters=case["parameters"], probe=True,
             readout="tick" if number % 2 else "last",
         )  # fmt: skip
@@ -70,7 +70,7 @@ def test_rows_by_hand():
     """Three neurons on two lanes; a lane's list is padded with weight 0, a source without weights has no row."""
     spec = random_spec(random.Random(1), fan_in=3, neurons=3)
     spec["weights"] = [[3, 0, 1], [0, 0, -2], [5, 0, 7]]  # neurons 0 and 2 in lane 0
-    plan = plan_core(network_of([spec]), CoreConfig(lanes=2, sparse="on"), steps=1).layers[0]
+    plan = plan_core(network_of([spec]), DigitalConfig(lanes=2, sparse="on"), steps=1).layers[0]
     assert isinstance(plan, SparsePlan)
     assert plan.row_counts.tolist() == [2, 0, 2]
     entry = plan.entry_bits
@@ -84,7 +84,7 @@ def test_another_network_is_loaded_where_it_fits():
     rng = random.Random(3)
     networks = [pruned(rng, [8, 12], 0.5) for _ in range(3)]
     networks.sort(key=lambda each: -_rows(each))
-    core = CoreConfig(lanes=2, sparse="on", weights="loaded", probe=True)
+    core = DigitalConfig(lanes=2, sparse="on", weights="loaded", probe=True)
     play(networks, core, random_spikes(rng, 3, 5, 8))
     plan = plan_core(networks[-1], core, steps=5)
     with pytest.raises(InputError, match=r"layer 'fc1': \d+ rows of non-zero weights do not fit .* up to \d+"):
@@ -92,7 +92,7 @@ def test_another_network_is_loaded_where_it_fits():
 
 
 def _rows(network) -> int:
-    entry = plan_core(network, CoreConfig(lanes=2, sparse="on"), steps=1).layers[0]
+    entry = plan_core(network, DigitalConfig(lanes=2, sparse="on"), steps=1).layers[0]
     return entry.weight_depth
 
 
@@ -101,16 +101,18 @@ def test_auto_looks_at_the_weights():
     rng = random.Random(5)
     few, many = (pruned(rng, [40, 64], density) for density in (0.08, 0.9))
     for network, weights, kind in ((few, "fixed", SparsePlan), (many, "fixed", LayerPlan), (few, "loaded", LayerPlan)):
-        core = CoreConfig(lanes=4, weights=weights)
+        core = DigitalConfig(lanes=4, weights=weights)
         assert type(plan_core(network, core, steps=1).layers[0]) is kind
-        assert type(plan_core(network, CoreConfig(lanes=4, sparse="off"), steps=1).layers[0]) is LayerPlan
+        assert type(plan_core(network, DigitalConfig(lanes=4, sparse="off"), steps=1).layers[0]) is LayerPlan
 
 
 def test_nothing_to_be_sparse_is_refused():
     with pytest.raises(InputError, match=r"core.sparse: 'on' was given, but no layer .* accepted here are auto, off"):
-        plan_core(pruned(random.Random(1), [4, 3], 0.5), CoreConfig(sparse="on"), steps=1)
+        plan_core(pruned(random.Random(1), [4, 3], 0.5), DigitalConfig(sparse="on"), steps=1)
     with pytest.raises(InputError, match=r"core.sparse: 'on' was given with schedule = .folded.; accepted are auto"):
-        plan_core(pruned(random.Random(1), [4, 3], 0.5), CoreConfig(sparse="on", schedule="folded", lanes=2), steps=1)
+        plan_core(
+            pruned(random.Random(1), [4, 3], 0.5), DigitalConfig(sparse="on", schedule="folded", lanes=2), steps=1
+        )
 
 
 @pytest.mark.parametrize("lanes", [1, 3, 8])
@@ -119,7 +121,7 @@ def test_cost_model_is_exact(lanes, density):
     """Cycles of each input, isolated and back to back, memories, and the weights that were of use."""
     rng = random.Random(lanes)
     network = pruned(rng, [30, 26, 5], density, theta=9, leak=("shift", 3), bias=lanes == 3)
-    core = CoreConfig(lanes=[lanes, 2], sparse="on")
+    core = DigitalConfig(lanes=[lanes, 2], sparse="on")
     plan, model = plan_core(network, core, steps=7), CostModel(network, core, steps=7)
     spikes = random_spikes(rng, 3, 7, 30, 0.3)
     trace = simulate(network, spikes)
@@ -134,7 +136,7 @@ def test_rows_are_cycles():
     """A step takes the rows of its spikes, not a sweep per spike."""
     rng = random.Random(9)
     network = pruned(rng, [60, 64], 0.1, theta=31)
-    core = CoreConfig(lanes=4, sparse="on")
+    core = DigitalConfig(lanes=4, sparse="on")
     plan = plan_core(network, core, steps=4)
     spikes = np.zeros((1, 4, 60), np.uint8)
     spikes[:, :, ::2] = 1

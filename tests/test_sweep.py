@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from core_bench import check_core, run_core
-from spikeloom.config import CoreConfig
+from spikeloom.config import DigitalConfig
 from spikeloom.mapping.plan import plan_core
 from spikeloom.mapping.sweep import SweepPlan, axis_table
 from spikeloom.network.connections import Connection
@@ -41,7 +41,7 @@ def check(network: IntegerNetwork, *, lanes="full", stall=0, inputs=2, steps=6, 
     spikes = (g.random((inputs, steps, network.inputs)) < density).astype(np.uint8)
     spikes[:, min(2, steps - 1)] = 0  # a step without an event
     trace = simulate(network, spikes, potentials=True)
-    plan = plan_core(network, CoreConfig(lanes=lanes, probe=True, **core), steps=steps)
+    plan = plan_core(network, DigitalConfig(lanes=lanes, probe=True, **core), steps=steps)
     images = None
     if plan.loads:
         from spikeloom.mapping.image import image_words
@@ -209,7 +209,7 @@ def test_a_step_costs_what_its_spikes_touch():
     network = IntegerNetwork(name="net", layers=(first,))
     steps = 8
     spikes = (g.random((1, steps, network.inputs)) < 0.2).astype(np.uint8)
-    plan = plan_core(network, CoreConfig(lanes=4, decision="none"), steps=steps)
+    plan = plan_core(network, DigitalConfig(lanes=4, decision="none"), steps=steps)
     run = run_core(plan, spikes)
     entry = plan.layers[0]
     assert isinstance(entry, SweepPlan)

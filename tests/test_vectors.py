@@ -3,7 +3,7 @@
 import numpy as np
 
 from networks import network_of
-from spikeloom.config import CoreConfig
+from spikeloom.config import DigitalConfig
 from spikeloom.mapping.image import image_words
 from spikeloom.mapping.plan import plan_core
 from spikeloom.network.reference import simulate
@@ -28,7 +28,7 @@ EVENTS = [0, 2, 1, 6, 2, 0, 1, 6]  # one address bit, then tick (2), last (4)
 
 
 def plan_of(*, ends: bool = False, direct: bool = False, **core):
-    return plan_core(network_of([spec(readout=ends)]), CoreConfig(**core), steps=2, direct=direct)
+    return plan_core(network_of([spec(readout=ends)]), DigitalConfig(**core), steps=2, direct=direct)
 
 
 def test_fixed_core():

@@ -16,14 +16,17 @@ from pydantic.dataclasses import dataclass
 from .errors import InputError
 
 __all__ = [
+    "CimConfig",
     "Config",
     "CoreConfig",
     "DataConfig",
+    "DigitalConfig",
     "HostConfig",
     "InputConfig",
     "NetworkConfig",
     "QuantiseConfig",
     "SynthConfig",
+    "core_kinds",
     "json_schema",
     "load_config",
     "parse_config",
@@ -34,6 +37,9 @@ SCHEMA = 1
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 Positive = Annotated[int, Field(ge=1)]
+
+DEFAULT_KIND = "digital"
+KINDS = "architecture: digital | cim (SRAM compute-in-memory)"
 
 
 def _doc(text: str, **constraints: Any) -> Any:
@@ -105,16 +111,9 @@ class InputConfig:
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class CoreConfig:
-    """The accelerator core."""
+    """The accelerator core: keys that every kind has. A kind is a subclass whose `kind` is its name."""
 
-    kind: Annotated[Literal["digital"], _doc("architecture: digital")] = "digital"
-    lanes: Annotated[
-        Literal["full"] | Positive | list[Literal["full"] | Positive],
-        _doc(
-            'neurons updated per cycle: 1 to the layer width, or "full", one lane per neuron; '
-            "a list gives each layer its own"
-        ),
-    ] = "full"
+    kind: Annotated[str, _doc(KINDS)]
     weights: Annotated[
         Literal["fixed", "loaded"],
         _doc("weights fixed at elaboration (smallest) or loaded at run time: fixed | loaded"),
@@ -123,6 +122,38 @@ class CoreConfig:
         Literal["fixed", "loaded"],
         _doc("thresholds, resets, leaks and biases fixed at elaboration or loaded at run time: fixed | loaded"),
     ] = "fixed"
+    queue_depth: Annotated[
+        Literal["auto"] | Annotated[int, Field(ge=2, le=64)],
+        _doc(
+            'events that the queue in front of each layer holds, 2 to 64, or "auto": 2, none where lanes are shared '
+            "(their look-ahead holds two events already)"
+        ),
+    ] = "auto"
+    decision: Annotated[
+        Literal["auto", "count", "first", "value", "none"],
+        _doc("decision unit: auto | count (most spikes) | first (first spike) | value (largest read-out) | none"),
+    ] = "auto"
+    readout: Annotated[
+        Literal["last", "tick"],
+        _doc("when a read-out layer reports its potentials: last (end of input) | tick (every step)"),
+    ] = "last"
+    probe: Annotated[
+        bool, _doc("true: a stream per layer shows every membrane potential (for verification) | false")
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class DigitalConfig(CoreConfig):
+    """The digital core: potentials in registers or memory, weight rows as wide as its lanes."""
+
+    kind: Annotated[Literal["digital"], _doc(KINDS)] = "digital"
+    lanes: Annotated[
+        Literal["full"] | Positive | list[Literal["full"] | Positive],
+        _doc(
+            'neurons updated per cycle: 1 to the layer width, or "full", one lane per neuron; '
+            "a list gives each layer its own"
+        ),
+    ] = "full"
     events_per_cycle: Annotated[
         Literal[1, 2, 4],
         _doc(
@@ -144,13 +175,6 @@ class CoreConfig:
             "(on for fixed weights where that takes fewer memory bits and cycles)"
         ),
     ] = "auto"
-    queue_depth: Annotated[
-        Literal["auto"] | Annotated[int, Field(ge=2, le=64)],
-        _doc(
-            'events that the queue in front of each layer holds, 2 to 64, or "auto": 2, none where lanes are shared '
-            "(their look-ahead holds two events already)"
-        ),
-    ] = "auto"
     spike_queue: Annotated[
         Literal["auto"] | Annotated[int, Field(ge=2, le=64)],
         _doc(
@@ -158,17 +182,6 @@ class CoreConfig:
             "(it sends what it finds at once)"
         ),
     ] = "auto"
-    decision: Annotated[
-        Literal["auto", "count", "first", "value", "none"],
-        _doc("decision unit: auto | count (most spikes) | first (first spike) | value (largest read-out) | none"),
-    ] = "auto"
-    readout: Annotated[
-        Literal["last", "tick"],
-        _doc("when a read-out layer reports its potentials: last (end of input) | tick (every step)"),
-    ] = "last"
-    probe: Annotated[
-        bool, _doc("true: a stream per layer shows every membrane potential (for verification) | false")
-    ] = False
     schedule: Annotated[
         Literal["pipeline", "folded"],
         _doc("pipeline (an engine for each layer) | folded (one engine of `lanes` lanes runs all layers in turn)"),
@@ -191,6 +204,13 @@ class CoreConfig:
         Literal[32, 64, 128, 256, 512, 1024],
         _doc("bits of a word of the load port: 32 | 64 | 128 | 256 | 512 | 1024 (above 32 for streamed weights only)"),
     ] = 32
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class CimConfig(CoreConfig):
+    """The compute-in-memory core: a column of an SRAM array is a neuron, a row a bit of all potentials."""
+
+    kind: Annotated[Literal["cim"], _doc(KINDS)]
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -259,7 +279,9 @@ class Config:
     network: NetworkConfig
     quantise: QuantiseConfig = dataclasses.field(default_factory=QuantiseConfig)
     input: InputConfig = dataclasses.field(default_factory=InputConfig)
-    core: CoreConfig = dataclasses.field(default_factory=CoreConfig)
+    core: Annotated[DigitalConfig | CimConfig, Field(discriminator="kind")] = dataclasses.field(
+        default_factory=DigitalConfig
+    )
     host: HostConfig = dataclasses.field(default_factory=HostConfig)
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     synth: SynthConfig = dataclasses.field(default_factory=SynthConfig)
@@ -292,6 +314,9 @@ def parse_config(text: str, *, origin: str = "configuration") -> Config:
     schema = values.get("schema", SCHEMA)
     if schema != SCHEMA:
         raise InputError(f"{origin}: schema: {schema!r} was given; accepted is {SCHEMA}: this version reads no other")
+    core = values.get("core")
+    if isinstance(core, dict):
+        core.setdefault("kind", DEFAULT_KIND)
     try:
         return TypeAdapter(Config).validate_json(json.dumps(values, default=_unknown))
     except ValidationError as error:
@@ -308,6 +333,10 @@ def _distinct(error: ValidationError) -> list[dict]:
     entries: dict[tuple, dict] = {}
     for item in error.errors(include_url=False):
         key = tuple(part for part in item["loc"] if not _is_member(part))
+        if item["type"].startswith("union_tag"):
+            key = (*key, "kind")
+        elif key[0] == "core" and len(key) > 1:  # the kind stands between the section and its key
+            key = (key[0], *key[2:])
         entries.setdefault(key, {**item, "loc": key})  # type: ignore[typeddict-item]
     return [
         item for key, item in entries.items() if not any(other[: len(key)] == key for other in entries if other != key)
@@ -320,14 +349,14 @@ def _is_member(part: Any) -> bool:
 
 def _explain(origin: str, values: dict, item: dict) -> str:
     """`file: key: given; accepted; did you mean` of one mistake."""
-    location = item["loc"]
+    location, types = item["loc"], _types(values)
     key = ".".join(str(part) for part in location)
-    known = _fields(location[:-1])
+    known = _fields(location[:-1], types)
     if item["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         close = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         return f"{origin}: {key}: unknown key; accepted are {', '.join(known)}{hint}"
-    text = _describe(location)
+    text = _describe(location, types)
     if item["type"] in ("missing", "missing_argument"):
         return f"{origin}: {key}: missing; accepted: {text}"
     given = values
@@ -336,12 +365,33 @@ def _explain(origin: str, values: dict, item: dict) -> str:
             given = given[part]
         except (KeyError, IndexError, TypeError):
             break
-    close = difflib.get_close_matches(given, _choices(location), n=1) if isinstance(given, str) else []
+    close = difflib.get_close_matches(given, _choices(location, types), n=1) if isinstance(given, str) else []
     hint = f"; did you mean {close[0]!r}?" if close else ""
     return f"{origin}: {key}: {given!r} was given; accepted: {text}{hint}"
 
 
-def _choices(location: tuple) -> list[str]:
+def core_kinds() -> dict[str, type[CoreConfig]]:
+    """The configuration class of each kind of core."""
+    union = next(f.type for f in dataclasses.fields(Config) if f.name == "core")
+    members = get_args(get_args(union)[0])
+    return {
+        get_args(get_args(f.type)[0])[0]: member
+        for member in members
+        for f in dataclasses.fields(member)
+        if f.name == "kind"
+    }
+
+
+def _types(values: dict) -> dict[str, Any]:
+    """The dataclass of each section; of [core], the one of the kind that `values` name."""
+    types = {f.name: f.type for f in dataclasses.fields(Config)}
+    core = values.get("core")
+    kind, kinds = core.get("kind") if isinstance(core, dict) else None, core_kinds()
+    types["core"] = kinds[kind] if isinstance(kind, str) and kind in kinds else CoreConfig
+    return types
+
+
+def _choices(location: tuple, types: dict[str, Any]) -> list[str]:
     """The words that a key accepts."""
 
     def words(kind: Any) -> list[str]:
@@ -349,29 +399,29 @@ def _choices(location: tuple) -> list[str]:
             return [kind]
         return [word for inner in get_args(kind) for word in words(inner)]
 
-    item = _field(location)
+    if location == ("core", "kind"):
+        return list(core_kinds())
+    item = _field(location, types)
     return words(item.type) if item is not None else []
 
 
-def _section(location: tuple) -> Any:
+def _section(location: tuple, types: dict[str, Any]) -> Any:
     """The dataclass that holds the keys at `location`."""
-    kind: Any = Config
-    for part in location:
-        kind = next((f.type for f in dataclasses.fields(kind) if f.name == part), None)
-        if not dataclasses.is_dataclass(kind):
-            return None
-    return kind
+    if not location:
+        return Config
+    kind = types.get(location[0]) if len(location) == 1 else None
+    return kind if dataclasses.is_dataclass(kind) else None
 
 
-def _fields(location: tuple) -> list[str]:
-    kind = _section(location)
+def _fields(location: tuple, types: dict[str, Any]) -> list[str]:
+    kind = _section(location, types)
     return [f.name for f in dataclasses.fields(kind)] if kind else []
 
 
-def _field(location: tuple) -> Any:
+def _field(location: tuple, types: dict[str, Any]) -> Any:
     """The field at `location`, or the one of the list that holds the item there."""
     while location:
-        kind = _section(location[:-1])
+        kind = _section(location[:-1], types)
         for item in dataclasses.fields(kind) if kind is not None else ():
             if item.name == location[-1]:
                 return item
@@ -379,12 +429,12 @@ def _field(location: tuple) -> Any:
     return None
 
 
-def _describe(location: tuple) -> str:
+def _describe(location: tuple, types: dict[str, Any]) -> str:
     """The description of a key, or of the list that holds the item at `location`."""
-    item = _field(location)
+    item = _field(location, types)
     if item is None:
         return "the keys of `spikeloom schema`"
-    return _text(item) or f"a section [{item.name}] with {', '.join(_fields(location))}"
+    return _text(item) or f"a section [{item.name}] with {', '.join(_fields(location, types))}"
 
 
 def _text(item: Any) -> str:
@@ -394,6 +444,9 @@ def _text(item: Any) -> str:
 def json_schema() -> dict:
     """The JSON schema of the configuration file."""
     schema = TypeAdapter(Config).json_schema()
+    for name, member in core_kinds().items():
+        if name != DEFAULT_KIND:  # what names no kind is of the default one
+            schema["$defs"][member.__name__]["required"] = ["kind"]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "Spikeloom configuration"}
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from . import __version__
 from .blocks.sram import VERILOG_MODULE, ExportPlatform, MemoryRecord, verilog_body
 from .config import render_config
-from .cores.digital import Accelerator
+from .cores.accelerator import Accelerator
 from .errors import InputError, SpikeloomError
 from .host.generate import host_files
 from .host.map import host_registers
@@ -288,7 +288,7 @@ def _bench(project: Project, plan: CorePlan, exported: Exported, inputs: Inputs,
         input_bits=widths["events_in__payload"],
         item_bits=item_bits,
         loads=plan.loads,
-        load_bits=plan.core.load_bits,
+        load_bits=plan.load_bits,
         fed=len(fed) + len(again),
         fed_again=len(fed),
         probes=[{"name": probe, "bits": widths[f"{probe}__payload"]} for probe in probes],
@@ -297,7 +297,7 @@ def _bench(project: Project, plan: CorePlan, exported: Exported, inputs: Inputs,
     )
     files: dict[str, str | bytes] = {f"bench/{project.config.name}_tb.v": bench}
     if again:
-        digits = plan.core.load_bits // 4
+        digits = plan.load_bits // 4
         files["bench/load.mem"] = "".join(f"{word:0{digits}x}\n" for word in fed + again)
     files["bench/stimulus.mem"] = "".join(f"{word:0{item_bits // 4 + 2}x}\n" for word in stimulus)
     for name, words in streams.items():
@@ -375,9 +375,9 @@ def _manifest(project: Project, plan: CorePlan, exported: Exported, files: dict)
         "state": plan.network.state,
         "decision": plan.decision,
         "steps": config.input.steps,
-        "events_per_cycle": config.core.events_per_cycle,
-        "weight_ports": config.core.weight_ports,
-        "load_bits": plan.core.load_bits,
+        "events_per_cycle": plan.input_slots.events,
+        "weight_ports": plan.input_slots.ports,
+        "load_bits": plan.load_bits,
         "streams": plan.streams,
         "inputs": plan.network.inputs,
         "outputs": plan.network.outputs,

@@ -10,7 +10,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect
 
 from ..blocks.sram import Sram
-from ..cores.digital import Accelerator
+from ..cores.accelerator import Accelerator
 from ..mapping.plan import CorePlan
 from .frames import FrameHeader, FrameReceiver, FrameTransmitter
 from .protocol import MAX_PAYLOAD, REPORT_BYTES, TAG_BITS, VERSION, FrameType, LinkFormat

@@ -76,7 +76,7 @@ def host_registers(plan: CorePlan, name: str) -> RegisterMap:
     entrance, exit_ = AddressMap(plan.network.input_shape), AddressMap(plan.network.layers[-1].shape)
     fires = plan.network.layers[-1].threshold is not None
     decision = plan.decision
-    loads = plan.loads and plan.core.load_bits == REGISTER_BITS
+    loads = plan.loads and plan.load_bits == REGISTER_BITS
     value_bits, number_bits = plan.network.layers[-1].potential_bits, index_bits(plan)
     if plan.input_slots.events > 1:
         raise InputError(

@@ -5,7 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..blocks.load import LoadPort
-from ..cores.digital.ports import LoadRow
+from ..cores.ports import LoadRow
 from ..mapping.plan import MAGIC, CorePlan
 from ..mapping.rows import WORD_BITS
 from .map import parameter_registers

@@ -165,8 +165,8 @@ class LinkFormat:
             )
         if plan.streams:
             raise InputError("streamed weights were given; accepted on a board are weights on the chip")
-        if plan.loads and plan.core.load_bits != 32:
-            raise InputError(f"core.load_bits: {plan.core.load_bits} was given; accepted on a board is 32")
+        if plan.loads and plan.load_bits != 32:
+            raise InputError(f"core.load_bits: {plan.load_bits} was given; accepted on a board is 32")
         last = plan.network.layers[-1]
         index = address_bits(plan.network.outputs)
         streams = [("events_out", AddressMap(last.shape).bits + 2)]

@@ -17,7 +17,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..blocks.sram import ExportPlatform
-from ..cores.digital import Accelerator
+from ..cores.accelerator import Accelerator
 from .axi_lite import AxiLiteSlave, axi_lite_ports
 from .axi_stream import AxiStreamSink, AxiStreamSource, axi_stream_ports
 from .csr import RegisterBank

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ..config import CoreConfig
+from ..config import DigitalConfig
 from ..network.integer import IntegerLayer
 from .plan import CorePlan, LayerPlan
 from .words import sent
@@ -55,7 +55,7 @@ def is_dense_chain(plan: CorePlan) -> bool:
     )
 
 
-def spike_queue(core: CoreConfig, lanes: int) -> int:
+def spike_queue(core: DigitalConfig, lanes: int) -> int:
     """Groups of spikes held between shared lanes and their serialiser; 0: none."""
     if core.spike_queue == "auto":
         return 0 if lanes == 1 else 4
@@ -151,7 +151,7 @@ class Readout:
 class _Layer:
     """What both kinds of engine have: the input queue, and the spikes that the trace says will leave."""
 
-    def __init__(self, layer: IntegerLayer, after: Any, readout: Readout | None, core: CoreConfig, *, depth: int):
+    def __init__(self, layer: IntegerLayer, after: Any, readout: Readout | None, core: DigitalConfig, *, depth: int):
         self.after, self.readout, self.every_tick = after, readout, core.readout == "tick"
         self.neurons = layer.neurons
         self.depth = depth  # of the queue; 0: none
@@ -346,7 +346,7 @@ class Chain:
     """The whole core: the source pushes bursts into the first layer, each layer into the one behind it."""
 
     def __init__(self, plan: CorePlan, *, since_reset: int | None):
-        core = plan.core
+        core = plan.digital
         self.outputs = Outputs()
         since = -LONG_AGO if since_reset is None else since_reset
         after: Any = self.outputs

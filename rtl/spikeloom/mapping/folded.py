@@ -22,7 +22,7 @@ from functools import cached_property
 
 import numpy as np
 
-from ..config import CoreConfig
+from ..config import DigitalConfig
 from ..errors import InputError
 from ..network.integer import IntegerLayer, IntegerNetwork
 from .plan import LayerPlan
@@ -209,7 +209,7 @@ class FoldedPlan:
         return [self.lanes, self.steps, self.half, self.load_bits]
 
 
-def fold(network: IntegerNetwork, core: CoreConfig, *, steps: int, direct: bool) -> FoldedPlan:
+def fold(network: IntegerNetwork, core: DigitalConfig, *, steps: int, direct: bool) -> FoldedPlan:
     """Place `network` on one engine.
 
     Raises
@@ -292,7 +292,7 @@ def fold(network: IntegerNetwork, core: CoreConfig, *, steps: int, direct: bool)
     return plan
 
 
-def _half(network: IntegerNetwork, core: CoreConfig) -> int | None:
+def _half(network: IntegerNetwork, core: DigitalConfig) -> int | None:
     """Rows of half of the weight buffer, or None where all weights are on chip."""
     if isinstance(core.weight_buffer, str):
         if core.load_bits != 32:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..config import CoreConfig
+from ..config import CoreConfig, DigitalConfig
 from ..errors import InputError
 from ..network.integer import IntegerNetwork, signed_bits
 from .bursts import LAST, LONG_AGO, SPIKE, TICK, Decision, Grouped, Outputs, Readout
@@ -25,7 +25,9 @@ HEADER = 4  # words of an image before its first record
 
 
 def cost_model(network: IntegerNetwork, core: CoreConfig, *, steps: int, direct: bool = False) -> CostModel:
-    """The cost model for the schedule of `core`; see `CostModel`."""
+    """The cost model for the kind and the schedule of `core`; see `CostModel`."""
+    if not isinstance(core, DigitalConfig):
+        raise InputError(f"core.kind: {core.kind!r} was given; accepted is digital: no other kind is built yet")
     kind = FoldedCost if core.schedule == "folded" else CostModel
     return kind(network, core, steps=steps, direct=direct)
 
@@ -53,7 +55,7 @@ class FoldedReport(CycleReport):
 class FoldedCost(CostModel):
     """Memories and cycles of `network` on one engine; parameters and errors as of `CostModel`."""
 
-    def __init__(self, network: IntegerNetwork, core: CoreConfig, *, steps: int, direct: bool = False):
+    def __init__(self, network: IntegerNetwork, core: DigitalConfig, *, steps: int, direct: bool = False):
         super().__init__(network, core, steps=steps, direct=direct)
         widest = max(layer.neurons for layer in network.layers)
         if isinstance(core.lanes, list):

@@ -304,7 +304,7 @@ class _Rows(_Engine):
 
     def __init__(self, core, entry, spikes, outlet):
         super().__init__(core, entry, spikes, outlet)
-        self.groups = Stream(self.clock, depth=spike_queue(core.plan.core, entry.lanes))
+        self.groups = Stream(self.clock, depth=spike_queue(core.plan.digital, entry.lanes))
         self.passes = Stream(self.clock, depth=1, latency=0, reuse=0)
         """The pass that is being issued."""
         self.last = self.before_last = LONG_AGO  # when the latest rows that hand on something left the last stage

@@ -76,7 +76,7 @@ def image_words(
             values = _registers(entry, layer)
             contents = [sum(value << (WORD_BITS * n) for n, value in enumerate(values))]
         body.append(number << 24 | rows)
-        body += _words(contents, bits, plan.core.load_bits)
+        body += _words(contents, bits, plan.load_bits)
     if plan.streams and current is None:
         body += _tiles(plan, network)
     return _head(plan, body)
@@ -118,14 +118,14 @@ def _tiles(plan: CorePlan, network: IntegerNetwork) -> list[int]:
     rows = [entry.weight_rows(layer) for entry, layer in zip(folded.layers, network.layers, strict=True)]
     for number, tile in enumerate(folded.tiles):
         body.append(TILE << 24 | number)
-        body += _words(rows[tile.layer][folded.tile_rows(tile)], folded.weight_row_bits, plan.core.load_bits)
+        body += _words(rows[tile.layer][folded.tile_rows(tile)], folded.weight_row_bits, plan.load_bits)
     return body
 
 
 def build_image(plan: CorePlan, network: IntegerNetwork | None = None, *, tiles: bool = False) -> bytes:
     """The image file of `network` for the core of `plan`, see `image_words`; with `tiles` as of `stream_words`."""
     words = stream_words(plan, network) if tiles else image_words(plan, network)
-    size = plan.core.load_bits // 8
+    size = plan.load_bits // 8
     return b"".join(word.to_bytes(size, "little") for word in words)
 
 
@@ -137,7 +137,7 @@ def read_image(data: bytes, plan: CorePlan, *, origin: str = "image") -> list[in
     InputError
         If it is damaged or was made for another core.
     """
-    size = plan.core.load_bits // 8
+    size = plan.load_bits // 8
     if len(data) < 4 * size or len(data) % size or struct.unpack_from("<I", data)[0] != MAGIC:
         raise InputError(f"{origin}: not an image: accepted is a file that `spikeloom image` wrote")
     words = [int.from_bytes(data[n : n + size], "little") for n in range(0, len(data), size)]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ..config import CoreConfig
+from ..config import CoreConfig, DigitalConfig
 from ..errors import InputError
 from ..items import AddressMap, EventSlots
 from ..network.integer import IntegerLayer, IntegerNetwork, signed_bits
@@ -259,7 +259,7 @@ class Edge:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CorePlan:
-    """A network placed on a digital core."""
+    """A network placed on a core."""
 
     network: IntegerNetwork
     core: CoreConfig
@@ -268,6 +268,24 @@ class CorePlan:
     layers: tuple[LayerPlan | SweepPlan, ...]
     folded: "FoldedPlan | None" = None
     """The one engine that runs all `layers`, of a folded core."""
+
+    @property
+    def digital(self) -> DigitalConfig:
+        """The configuration of a digital core.
+
+        Raises
+        ------
+        TypeError
+            For a core of another kind.
+        """
+        if not isinstance(self.core, DigitalConfig):
+            raise TypeError(f"a core of kind {self.core.kind!r} where only a digital one can be")
+        return self.core
+
+    @property
+    def load_bits(self) -> int:
+        """Bits of a word of the load port."""
+        return self.core.load_bits if isinstance(self.core, DigitalConfig) else WORD_BITS
 
     @property
     def decision(self) -> Literal["count", "first", "value", "none"]:
@@ -290,7 +308,7 @@ class CorePlan:
     def input_slots(self) -> EventSlots:
         """Slots of a word of `events_in`."""
         first = self.layers[0]
-        if self.core.events_per_cycle > 1 and isinstance(first, LayerPlan):
+        if isinstance(first, LayerPlan) and first.events > 1:
             return first.slots
         return EventSlots(AddressMap(self.network.input_shape).addresses)
 
@@ -374,7 +392,8 @@ class CorePlan:
         """
         structure: dict = {
             "layers": [plan.structure() for plan in self.layers],
-            "core": [self.core.kind, self.core.queue_depth, self.core.spike_queue, self.decision, self.core.readout],
+            "core": [self.core.kind, self.core.queue_depth, self.decision, self.core.readout],
+            "spike_queue": getattr(self.core, "spike_queue", None),
             "probe": self.core.probe,
             "steps": self.steps,
             "edges": [dataclasses.asdict(edge) for edge in self.edges],
@@ -401,20 +420,11 @@ def plan_core(network: IntegerNetwork, core: CoreConfig, *, steps: int, direct: 
                 f"layer {layer.name!r}: a dense connection into a map of {list(layer.shape)}; accepted there are "
                 "convolutions: the rows of a map share their weights"
             )
-    _check_events(network, core)
     folded = None
-    if core.schedule == "folded":
-        if core.sparse == "on":
-            raise InputError(
-                "core.sparse: 'on' was given with schedule = \"folded\"; accepted are auto and off: "
-                "a folded core has dense weights"
-            )
-        from .folded import fold  # builds on LayerPlan
-
-        folded = fold(network, core, steps=steps, direct=direct)
-        layers = folded.layers
+    if isinstance(core, DigitalConfig):
+        layers, folded = _digital(network, core, steps=steps, direct=direct)
     else:
-        layers = _pipeline(network, core, direct=direct)
+        raise InputError(f"core.kind: {core.kind!r} was given; accepted is digital: no other kind is built yet")
     readout = network.layers[-1].threshold is None
     channels, *positions = network.layers[-1].shape
     if _is_spread(network.layers[-1]) and core.decision in ("count", "first"):
@@ -440,7 +450,25 @@ def plan_core(network: IntegerNetwork, core: CoreConfig, *, steps: int, direct: 
     return plan
 
 
-def _pipeline(network: IntegerNetwork, core: CoreConfig, *, direct: bool) -> tuple[LayerPlan | SweepPlan, ...]:
+def _digital(
+    network: IntegerNetwork, core: DigitalConfig, *, steps: int, direct: bool
+) -> tuple[tuple[LayerPlan | SweepPlan, ...], "FoldedPlan | None"]:
+    """The layers of a digital core, and the one engine that runs all of them, if it is one."""
+    _check_events(network, core)
+    if core.schedule == "folded":
+        if core.sparse == "on":
+            raise InputError(
+                "core.sparse: 'on' was given with schedule = \"folded\"; accepted are auto and off: "
+                "a folded core has dense weights"
+            )
+        from .folded import fold  # builds on LayerPlan
+
+        folded = fold(network, core, steps=steps, direct=direct)
+        return folded.layers, folded
+    return _pipeline(network, core, direct=direct), None
+
+
+def _pipeline(network: IntegerNetwork, core: DigitalConfig, *, direct: bool) -> tuple[LayerPlan | SweepPlan, ...]:
     """An engine for each layer."""
     for name in ("fold_steps", "weight_buffer"):
         if getattr(core, name) != "auto":
@@ -513,7 +541,7 @@ def _pipeline(network: IntegerNetwork, core: CoreConfig, *, direct: bool) -> tup
     return tuple(layers)
 
 
-def _check_events(network: IntegerNetwork, core: CoreConfig) -> None:
+def _check_events(network: IntegerNetwork, core: DigitalConfig) -> None:
     """Raise InputError unless every layer can take as many events per cycle as `core` asks for."""
     events, ports = core.events_per_cycle, core.weight_ports
     if ports > events:

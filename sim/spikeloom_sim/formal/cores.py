@@ -11,12 +11,12 @@ import numpy as np
 from amaranth.hdl import Mux, Signal
 
 from spikeloom.blocks.decision import DecisionUnit
-from spikeloom.config import CoreConfig
-from spikeloom.cores.digital import Accelerator
+from spikeloom.config import DigitalConfig
+from spikeloom.cores.accelerator import Accelerator
 from spikeloom.cores.digital.expander import Expander
 from spikeloom.cores.digital.grouped import GroupedEngine
-from spikeloom.cores.digital.ports import LayerEngine
 from spikeloom.cores.digital.sweep import SweepEngine
+from spikeloom.cores.ports import LayerEngine
 from spikeloom.errors import InputError
 from spikeloom.mapping.plan import plan_core
 from spikeloom.network.connections import Connection
@@ -67,7 +67,7 @@ def _plan(shape: str):
         case _:
             raise InputError(f"{shape}: no such network")
     network = IntegerNetwork(name="net", layers=layers)
-    return plan_core(network, CoreConfig(**core), steps=3)
+    return plan_core(network, DigitalConfig(**core), steps=3)
 
 
 def _engine(cls: type[LayerEngine], shape: str) -> Callable[[], LayerEngine]:

@@ -3,7 +3,7 @@
 from amaranth.hdl import Cat, Mux, Signal
 
 from spikeloom.blocks.load import MAGIC, LoadPort
-from spikeloom.cores.digital.ports import LoadRow
+from spikeloom.cores.ports import LoadRow
 
 from .harness import Claims, Fault, Proof
 

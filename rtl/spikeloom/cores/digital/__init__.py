@@ -1,5 +1,1 @@
 """The digital core: event queue, weight rows P lanes wide, potentials accumulated in place."""
-
-from .accelerator import Accelerator
-
-__all__ = ["Accelerator"]

@@ -17,9 +17,9 @@ from ...blocks.neuron import NeuronParameters, add_small, fires, leaked, saturat
 from ...blocks.sram import Sram
 from ...items import address_bits
 from ...mapping.folded import FoldedPlan
+from ..ports import LayerEngine, LoadRow
 from .folding import Sequencer, UnitLayout, per_layer
 from .grouped import PassLayout, PassMerger
-from .ports import LayerEngine, LoadRow
 
 __all__ = ["FoldedEngine"]
 

@@ -15,7 +15,7 @@ from ...blocks.events import EventLayout, EventQueue, event_signature
 from ...blocks.neuron import NeuronParameters, add_small, fires, leaked, saturate
 from ...blocks.sram import Sram
 from ...items import address_bits
-from .ports import LayerEngine
+from ..ports import LayerEngine
 
 __all__ = ["GroupedEngine", "PassMerger"]
 

@@ -18,7 +18,7 @@ from ...blocks.events import EventQueue
 from ...blocks.neuron import NeuronParameters, add_small, fires, leaked, saturate
 from ...blocks.serialiser import FlagRegister, GroupSerialiser, SlotSerialiser
 from ...blocks.sram import Sram
-from .ports import LayerEngine
+from ..ports import LayerEngine
 
 __all__ = ["ParallelEngine", "flag_group_width"]
 

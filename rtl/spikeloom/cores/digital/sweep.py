@@ -20,8 +20,8 @@ from ...blocks.events import EventQueue
 from ...blocks.neuron import NeuronParameters, add_small, fires, leaked, saturate
 from ...blocks.sram import Sram
 from ...mapping.sweep import SweepPlan
+from ..ports import LayerEngine
 from .expander import Expander
-from .ports import LayerEngine
 
 __all__ = ["SweepEngine"]
 

@@ -1,15 +1,15 @@
-"""The ports that both engines of the digital core share, and their small common parts."""
+"""The ports that all engines share, and their small common parts."""
 
 from amaranth.hdl import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect
 
-from ...blocks.events import EventQueue, event_signature
-from ...blocks.serialiser import GroupSerialiser
-from ...items import address_bits
-from ...mapping.plan import LayerPlan
-from ...mapping.rows import WORD_BITS
-from ...mapping.sweep import SweepPlan
+from ..blocks.events import EventQueue, event_signature
+from ..blocks.serialiser import GroupSerialiser
+from ..items import address_bits
+from ..mapping.plan import LayerPlan
+from ..mapping.rows import WORD_BITS
+from ..mapping.sweep import SweepPlan
 
 __all__ = ["LayerEngine", "LoadRow", "ReadoutLayout"]
 

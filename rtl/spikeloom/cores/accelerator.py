@@ -4,20 +4,20 @@ from amaranth.hdl import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ...blocks.decision import DecisionUnit, ValueDecision
-from ...blocks.events import event_signature
-from ...blocks.load import LoadPort
-from ...blocks.routing import Delay, Fork, Join, MemoryQueue
-from ...config import CoreConfig
-from ...items import AddressMap
-from ...mapping.plan import CorePlan, Edge, LayerPlan
-from ...mapping.sparse import SparsePlan
-from .folded import FoldedEngine
-from .grouped import GroupedEngine
-from .parallel import ParallelEngine
+from ..blocks.decision import DecisionUnit, ValueDecision
+from ..blocks.events import event_signature
+from ..blocks.load import LoadPort
+from ..blocks.routing import Delay, Fork, Join, MemoryQueue
+from ..config import DigitalConfig
+from ..items import AddressMap
+from ..mapping.plan import CorePlan, Edge, LayerPlan
+from ..mapping.sparse import SparsePlan
+from .digital.folded import FoldedEngine
+from .digital.grouped import GroupedEngine
+from .digital.parallel import ParallelEngine
+from .digital.sparse import SparseEngine
+from .digital.sweep import SweepEngine
 from .ports import LayerEngine, LoadRow
-from .sparse import SparseEngine
-from .sweep import SweepEngine
 
 __all__ = ["Accelerator"]
 
@@ -57,14 +57,14 @@ class Accelerator(wiring.Component):
             _engine(entry)(
                 entry,
                 queue_depth=_depth(plan.core.queue_depth, 2 if entry.parallel else 0),
-                spike_queue=_spike_queue(plan.core, entry.lanes),
+                spike_queue=_spike_queue(plan.digital, entry.lanes),
                 readout_ticks=plan.core.readout == "tick",
                 probe=plan.core.probe,
             )
             for entry in (plan.layers if plan.folded is None else ())
         ]
         if plan.folded is not None:
-            depth = _spike_queue(plan.core, plan.folded.lanes)
+            depth = _spike_queue(plan.digital, plan.folded.lanes)
             ticks = plan.core.readout == "tick"
             self.engines = [FoldedEngine(plan.folded, spike_queue=depth, readout_ticks=ticks, probe=plan.core.probe)]
         last = self.engines[-1]
@@ -88,7 +88,7 @@ class Accelerator(wiring.Component):
         for name, probe in self.probes.items():
             ports[f"probe_{name}"] = Out(probe.signature)
         if plan.loads:
-            bits = plan.core.load_bits
+            bits = plan.load_bits
             ports |= {"load": In(stream.Signature(bits)), "load_refused": Out(1), "load_complete": Out(1)}
         if isinstance(last, FoldedEngine) and plan.streams:
             ports |= {"load_tile": Out(last.tile_wanted.shape()), "weight_waits": Out(len(last.weight_waits))}
@@ -244,7 +244,7 @@ class Accelerator(wiring.Component):
             core_hash=int(plan.hash, 16),
             regions=[(rows, bits) for _, _, rows, bits in plan.regions],
             row_signatures=[target.signature.flip() for target in targets],
-            word_bits=plan.core.load_bits,
+            word_bits=plan.load_bits,
             tile=(plan.folded.weight_row_bits, LoadRow(plan.folded.half, plan.folded.weight_row_bits))
             if plan.folded is not None and plan.folded.half is not None
             else None,
@@ -294,7 +294,7 @@ def _depth(given: int | str, default: int) -> int:
     return default if isinstance(given, str) else given
 
 
-def _spike_queue(core: CoreConfig, lanes: int) -> int:
+def _spike_queue(core: DigitalConfig, lanes: int) -> int:
     """Groups of spikes held between shared lanes and their serialiser; one lane sends what it finds at once."""
     return _depth(core.spike_queue, 0 if lanes == 1 else 4)
 
