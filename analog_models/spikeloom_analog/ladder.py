@@ -1,0 +1,163 @@
+"""Wire resistance of crossbars, solved exactly: one ladder of resistors, and the transfer matrix of an array.
+
+Row i of an array is driven at its column 0; the bit line of column j runs down the rows to a virtual ground behind the
+last one. `r_wl`, `r_bl` are ohms per segment; a word line has one segment before each cell, a bit line one after each.
+"""
+
+import numpy as np
+from scipy.linalg import get_lapack_funcs
+
+from spikeloom.errors import SpikeloomError
+
+__all__ = ["bit_line_currents", "bit_line_gains", "bit_line_voltages", "transfer_matrix"]
+
+_POTRF, _POTRI = get_lapack_funcs(("potrf", "potri"), dtype=np.float64)
+
+
+def bit_line_currents(g: np.ndarray, v: np.ndarray, r_bl: float) -> np.ndarray:
+    """Current of bit lines whose source lines are ideal: A, broadcast of g and v without their rows.
+
+    Norton equivalent, cell by cell towards the virtual ground (H, J: its conductance and current):
+
+        H <- H / (1 + r H) + g_i        J <- J / (1 + r H) + g_i v_i        I = J / (1 + r H) at the end
+
+    Sums and products of positive numbers only, so nothing cancels; O(rows * columns), any leading dimensions.
+
+    Parameters
+    ----------
+    g : S, [..., rows, columns]; 0 where a gate is closed.
+    v : source voltage against the virtual ground, V, [..., rows, columns] or [..., rows, 1].
+    """
+    g, v = np.broadcast_arrays(g, v)
+    rows = g.shape[-2]
+    h, j = g[..., 0, :].copy(), g[..., 0, :] * v[..., 0, :]
+    for i in range(1, rows):
+        scale = 1 / (1 + r_bl * h)
+        h *= scale
+        h += g[..., i, :]
+        j *= scale
+        j += g[..., i, :] * v[..., i, :]
+    return j / (1 + r_bl * h)
+
+
+def bit_line_gains(g: np.ndarray, r_bl: float) -> np.ndarray:
+    """Part of each cell's short-circuit current that reaches the virtual ground, shape of g [..., rows, columns].
+
+    With H_k the Norton conductance above segment k, the product of 1 / (1 + r H_k) over the segments below the cell.
+    """
+    g = np.asarray(g)
+    factors = np.empty(g.shape)
+    h = np.zeros(g.shape[:-2] + g.shape[-1:])
+    for i in range(g.shape[-2]):
+        h = h + g[..., i, :]
+        factors[..., i, :] = 1 / (1 + r_bl * h)
+        h = h * factors[..., i, :]
+    return np.cumprod(factors[..., ::-1, :], axis=-2)[..., ::-1, :]
+
+
+def transfer_matrix(g: np.ndarray, r_wl: float, r_bl: float) -> np.ndarray:
+    """T [S] of one row-driven array of ohmic cells, [rows, columns]: I = V @ T, every wire and every path included.
+
+    Forward elimination of the rows, with c and a the segment conductances of bit and word line, G_i the diagonal of row
+    i and W_i the tridiagonal matrix of its word line:
+
+        S_i = G_i - G_i W_i^-1 G_i      u_i = a G_i W_i^-1 e_0
+        P_1 = S_1 + c , P_i = S_i + 2c - c^2 P_{i-1}^-1
+        T_i = u_i;  T_1..i <- c T_1..i P_i^-1
+
+    P_i is symmetric positive definite: Cholesky. Memory N^2 + M N. Without wires T is g; with wires on one side only,
+    the ladders of the other side are independent.
+    """
+    g = np.asarray(g, np.float64)
+    rows, columns = g.shape
+    if r_wl == 0 and r_bl == 0:
+        return g.copy()
+    if r_wl == 0:
+        return g * bit_line_gains(g, r_bl)
+    if r_bl == 0:  # a word line is a ladder of cells to ground: by reciprocity, the gain of each towards the driver
+        return g * bit_line_gains(g[:, ::-1].T, r_wl).T[:, ::-1]
+    a, c = 1 / r_wl, 1 / r_bl
+    transfer = np.empty((rows, columns))
+    above = np.zeros((columns, columns))  # seen from the bit-line nodes of row i: c - c^2 P^-1 of the row before
+    diagonal = np.diag_indices(columns)
+    lower = np.tri(columns, dtype=bool)
+    word_lines = _word_lines(g, a)
+    for i in range(rows):
+        inverse = _word_line_inverse(word_lines[0][i], word_lines[1][i], lower)
+        transfer[i] = a * g[i] * inverse[:, 0]
+        inverse *= g[i]
+        inverse *= g[i][:, None]
+        above -= inverse
+        above[diagonal] += g[i] + c
+        above = _invert(above, lower)
+        transfer[: i + 1] = transfer[: i + 1] @ above
+        transfer[: i + 1] *= c
+        above *= -c * c
+        above[diagonal] += c
+    return transfer
+
+
+def _word_lines(g: np.ndarray, a: float) -> tuple[np.ndarray, np.ndarray]:
+    """Of all word lines, each a tridiagonal matrix W (a to both neighbours and the driver, g to the bit lines):
+
+    the diagonal of W^-1, and the logarithm of the product of the dividers from node 0 to node j; [rows, columns].
+    """
+    left, right = (
+        np.empty(g.shape),
+        np.empty(g.shape),
+    )  # conductance to the driver's side, to the far side, of each node
+    left[:, 0], right[:, -1] = a, 0.0
+    for j in range(1, g.shape[1]):
+        behind = left[:, j - 1] + g[:, j - 1]
+        left[:, j] = a * behind / (a + behind)
+        behind = right[:, -j] + g[:, -j]
+        right[:, -j - 1] = a * behind / (a + behind)
+    # A current into node j raises node j - 1 by the divider of the segment between them and what is on that side.
+    step = a / (a + left[:, :-1] + g[:, :-1])
+    logs = np.concatenate([np.zeros((len(g), 1)), np.cumsum(np.log(step), axis=1)], axis=1)
+    return 1 / (left + g + right), logs
+
+
+def _word_line_inverse(diagonal: np.ndarray, logs: np.ndarray, lower: np.ndarray) -> np.ndarray:
+    """W^-1 of one word line: semiseparable, W^-1[i, j] = diagonal_j * (product of the dividers from j down to i)."""
+    if logs[-1] > -450:
+        along = np.exp(logs)
+        inverse = diagonal * along / along[:, None]  # right for i <= j
+    else:  # longer than doubles reach: what they can hardly hold is 0
+        logs = logs - logs[:, None]
+        inverse = diagonal * np.where((logs > -350) & (logs <= 0), np.exp(np.clip(logs, -350, 0)), 0.0)
+    return np.where(lower, inverse.T, inverse)
+
+
+def _invert(p: np.ndarray, lower: np.ndarray) -> np.ndarray:
+    """Inverse of a symmetric positive definite matrix; `lower` is True on and below the diagonal."""
+    factor, info = _POTRF(p.T, lower=1, overwrite_a=1, clean=0)
+    if info == 0:
+        factor, info = _POTRI(factor, lower=1, overwrite_c=1)
+    if info:
+        raise SpikeloomError(f"the nodal matrix of this array is not positive definite in row arithmetic ({info})")
+    return np.where(lower, factor, factor.T)
+
+
+def bit_line_voltages(
+    g: np.ndarray, v: np.ndarray, r_bl: float, inject: np.ndarray | float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Node voltages [V], shape of g, and currents into the virtual ground [A] of the ladders of `bit_line_currents`.
+
+    `inject` [A], shape of g, flows into each node besides g (v - node): what a nonlinear cell carries more than g.
+    """
+    g = np.broadcast_to(g, np.broadcast_shapes(np.shape(g), np.shape(v), np.shape(inject)))
+    source = g * v + inject
+    rows = g.shape[-2]
+    h, j = np.empty(g.shape), np.empty(g.shape)
+    h[..., 0, :], j[..., 0, :] = g[..., 0, :], source[..., 0, :]
+    for i in range(1, rows):
+        scale = 1 / (1 + r_bl * h[..., i - 1, :])
+        h[..., i, :] = h[..., i - 1, :] * scale + g[..., i, :]
+        j[..., i, :] = j[..., i - 1, :] * scale + source[..., i, :]
+    node = np.empty(g.shape)
+    below = np.zeros(g.shape[:-2] + g.shape[-1:])
+    for i in range(rows - 1, -1, -1):
+        below = (r_bl * j[..., i, :] + below) / (1 + r_bl * h[..., i, :])
+        node[..., i, :] = below
+    return node, j[..., -1, :] / (1 + r_bl * h[..., -1, :])
