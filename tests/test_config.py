@@ -74,7 +74,7 @@ configs = st.builds(
     ),
     data=st.builds(
         DataConfig,
-        set=st.sampled_from(["none", "digits", "mnist", "nmnist", "npz", "sequence"]),
+        set=st.sampled_from(["none", "digits", "mnist", "nmnist", "npz", "sequence", "interception"]),
         path=text,
         inputs=st.integers(1, 2**40),
     ),

@@ -248,8 +248,8 @@ def test_damaged_npz(tmp_path):
 
 
 def test_names():
-    assert (
-        message(datasets.load_dataset, "cifar") == "data set 'cifar': accepted are digits, mnist, nmnist, npz, sequence"
+    assert message(datasets.load_dataset, "cifar") == (
+        "data set 'cifar': accepted are digits, mnist, nmnist, npz, sequence, interception"
     )
     assert message(datasets.load_dataset, "mnist") == (
         "data set 'mnist' needs the folder of its files, which are not part of Spikeloom"

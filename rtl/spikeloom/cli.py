@@ -292,10 +292,8 @@ def play(
 
 @app.command()
 def train(
-    name: Annotated[str, typer.Argument(help="recipe: digits, mnist4, mnist8, nmnist or recurrent")],
-    data: Annotated[
-        Path | None, typer.Option(help="folder of MNIST or N-MNIST (digits and recurrent need none)")
-    ] = None,
+    name: Annotated[str, typer.Argument(help="recipe: digits, mnist4, mnist8, nmnist, recurrent or interception")],
+    data: Annotated[Path | None, typer.Option(help="folder of MNIST or N-MNIST (the others need none)")] = None,
     output: Annotated[Path | None, typer.Option("-o", "--out", help="NIR file to write (default: NAME.nir)")] = None,
     seed: Annotated[int, typer.Option(help="seed of weights, order and noise")] = 0,
     epochs: Annotated[int | None, typer.Option(help="other than the recipe's")] = None,
@@ -304,7 +302,7 @@ def train(
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Train a network (needs torch and snntorch) and write it as NIR."""
+    """Train a network (needs torch and snntorch, but for interception) and write it as NIR."""
     with session(as_json, verbose) as ui:
         from .network.training import train as run
 
@@ -312,8 +310,10 @@ def train(
         result = run(
             name, data=data, out=target, seed=seed, epochs=epochs, record=record, threads=threads, progress=not as_json
         )
-        accuracy = float(result.table["accuracy"])
-        ui.done({"file": str(target), "accuracy": accuracy}, f"wrote {target}: accuracy {accuracy:.2%} as integers")
+        measure = "accuracy" if "accuracy" in result.table else "capture_rate"
+        reached = float(result.table[measure])
+        text = f"wrote {target}: {measure.replace('_', ' ')} {reached:.2%} as integers"
+        ui.done({"file": str(target), measure: reached}, text)
 
 
 @app.command()

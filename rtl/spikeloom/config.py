@@ -231,10 +231,10 @@ class DataConfig:
     """Labelled inputs for calibration, simulation and the report."""
 
     set: Annotated[
-        Literal["none", "digits", "mnist", "nmnist", "npz", "sequence"],
+        Literal["none", "digits", "mnist", "nmnist", "npz", "sequence", "interception"],
         _doc(
             "data set: none | digits (bundled with scikit-learn) | mnist | nmnist | npz (arrays x and y) | "
-            "sequence (a task that needs memory)"
+            "sequence (a task that needs memory) | interception (what a predator sees, no labels)"
         ),
     ] = "none"
     path: Annotated[str, _doc("folder of the mnist / nmnist files, or the .npz file; relative to this file")] = ""

@@ -26,7 +26,7 @@ __all__ = ["Inputs", "Project", "propose"]
 
 CALIBRATION_INPUTS = 1000
 ZOO = "zoo:"
-BUNDLED = ("digits", "sequence")  # data sets that need no folder
+BUNDLED = ("digits", "interception", "sequence")  # data sets that need no folder
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -137,7 +137,7 @@ class Project:
         if not self.has_data:
             raise InputError(
                 f"{self.origin}: data.set: 'none' was given; accepted for labelled inputs: "
-                "digits, mnist, nmnist, npz, sequence"
+                "digits, mnist, nmnist, npz, sequence, interception"
             )
         return load_dataset(data.set, self.folder / data.path if data.path else None)
 

@@ -1,4 +1,4 @@
-"""`spikeloom simulate`."""
+"""`spikeloom simulate` and `spikeloom task`."""
 
 from typing import Annotated
 
@@ -7,12 +7,15 @@ import typer
 from spikeloom.cli import ConfigArgument, JsonOption, OutOption, VerboseOption, build_folder
 from spikeloom.ui import session
 
+from .tasks.commands import tasks
+
 __all__ = ["register"]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this package."""
     app.command()(simulate)
+    app.add_typer(tasks)
 
 
 def simulate(

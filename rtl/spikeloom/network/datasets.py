@@ -1,5 +1,5 @@
 """Labelled inputs: scikit-learn's digits (bundled, no download), MNIST idx files and N-MNIST recordings from a folder,
-and the sequences that `sequence` makes.
+the sequences that `sequence` makes, and the observations of `interception`.
 
 MNIST and N-MNIST are under ShareAlike licences, so neither is part of this package: the user names a folder.
 """
@@ -11,11 +11,15 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import InputError
 from .sequence import SequenceTask
+
+if TYPE_CHECKING:
+    from .interception.dataset import InterceptionTask
 
 __all__ = [
     "DATASETS",
@@ -30,7 +34,7 @@ __all__ = [
     "read_nmnist",
 ]
 
-DATASETS = ("digits", "mnist", "nmnist", "npz", "sequence")
+DATASETS = ("digits", "mnist", "nmnist", "npz", "sequence", "interception")
 DIGITS_TEST = 360
 IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 NMNIST_SIZE = 34  # pixels on a side
@@ -201,9 +205,11 @@ def _check_arrays(
     return x.reshape(len(x), math.prod(x.shape[1:])).astype(np.float32), y.astype(np.int64), x.shape[1:]
 
 
-def load_dataset(name: str, path: Path | str | None = None, *, train: bool = True) -> "Dataset | NMnist | SequenceTask":
-    """The data set called `name`: "digits" or "sequence"; "mnist" or "nmnist" from the folder `path`; "npz" from the
-    file `path`.
+def load_dataset(
+    name: str, path: Path | str | None = None, *, train: bool = True
+) -> "Dataset | NMnist | SequenceTask | InterceptionTask":
+    """The data set called `name`: "digits", "sequence" or "interception"; "mnist" or "nmnist" from the folder `path`;
+    "npz" from the file `path`.
 
     Without `train`, only the test half of MNIST is read.
 
@@ -216,6 +222,10 @@ def load_dataset(name: str, path: Path | str | None = None, *, train: bool = Tru
         return load_digits_split()
     if name == "sequence":
         return SequenceTask()
+    if name == "interception":
+        from .interception.dataset import InterceptionTask  # it needs a network of the zoo, which needs this module
+
+        return InterceptionTask()
     if name not in DATASETS:
         raise InputError(f"data set {name!r}: accepted are {', '.join(DATASETS)}")
     if not path:

@@ -9,7 +9,7 @@ from . import sequence
 from .connections import Connection
 from .integer import IntegerLayer, Leak
 
-__all__ = ["RECIPES", "AnyRecipe", "ConvRecipe", "Recipe", "SequenceRecipe"]
+__all__ = ["RECIPES", "AnyRecipe", "ConvRecipe", "EvolutionRecipe", "Recipe", "SequenceRecipe"]
 
 NMNIST_SHAPE = (2, 34, 34)
 
@@ -235,7 +235,38 @@ class SequenceRecipe:
         )
 
 
-AnyRecipe = Recipe | ConvRecipe | SequenceRecipe
+@dataclass(frozen=True, kw_only=True)
+class EvolutionRecipe:
+    """The network of the interception task, by evolution strategies; see `interception.evolution`.
+
+    Parameters
+    ----------
+    data : str
+        interception.
+    population, prey : int
+        Sets of weights, an even number, and prey of each generation.
+    sigma : float
+        Spread of the sets around their mean, in units of 1 / 256.
+    low, high : int
+        Smallest weight that is not 0, and largest weight, in 1 / 256.
+    first : (int, int)
+        The first weights of the hidden and of the output layer are uniform from 0 to these.
+    epochs, learning_rate : int, float
+        Generations; Adam, falling to 0 in a line, in 1 / 256.
+    """
+
+    data: Literal["interception"]
+    population: int
+    prey: int
+    sigma: float
+    low: int
+    high: int
+    first: tuple[int, int]
+    epochs: int
+    learning_rate: float
+
+
+AnyRecipe = Recipe | ConvRecipe | SequenceRecipe | EvolutionRecipe
 
 
 RECIPES: dict[str, AnyRecipe] = {
@@ -251,6 +282,17 @@ RECIPES: dict[str, AnyRecipe] = {
         epochs=120,
         batch=32,
         learning_rate=5e-3,
+    ),
+    "interception": EvolutionRecipe(
+        data="interception",
+        population=32,
+        prey=64,
+        sigma=12.0,
+        low=8,
+        high=230,
+        first=(120, 60),
+        epochs=400,
+        learning_rate=3.0,
     ),
     "mnist4": Recipe(
         data="mnist",

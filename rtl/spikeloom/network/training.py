@@ -41,7 +41,7 @@ from .datasets import Dataset, NMnist, load_digits_split, load_mnist, read_nmnis
 from .integer import INPUT, IntegerLayer, IntegerNetwork
 from .nir_import import import_nir
 from .quantise import QuantiseOptions, quantise
-from .recipes import RECIPES, AnyRecipe, ConvRecipe, Recipe, SequenceRecipe
+from .recipes import RECIPES, AnyRecipe, ConvRecipe, EvolutionRecipe, Recipe, SequenceRecipe
 from .reference import simulate
 from .sequence import SequenceTask
 
@@ -52,6 +52,8 @@ SCHEMA = 1
 MEASURE_BATCH = 500
 NOISE_STEPS = 100
 NOISE_SAMPLES = 20
+
+DataRecipe = Recipe | ConvRecipe | SequenceRecipe
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -85,9 +87,9 @@ def train(
     Parameters
     ----------
     name : str
-        digits, mnist8, mnist4, nmnist or recurrent.
+        digits, mnist8, mnist4, nmnist, recurrent or interception.
     data : path, optional
-        Folder of the MNIST idx files or of the N-MNIST recordings; not for digits and recurrent, which need none.
+        Folder of the MNIST idx files or of the N-MNIST recordings; not for the others, which need none.
     out : path, optional
         The NIR file to write.
     seed : int
@@ -104,7 +106,7 @@ def train(
     Raises
     ------
     ToolMissing
-        Without torch or snntorch.
+        Without torch or snntorch (interception needs neither).
     InputError
         For an unknown name, unusable options, or data that are not there; before any training.
     """
@@ -120,16 +122,54 @@ def train(
         raise InputError(f"{out}: is a folder; accepted is the name of the NIR file to write")
     if record is not None:
         _read_record(Path(record))  # what cannot be written at the end is refused now
-    for tool in ("torch", "snntorch"):
-        require_tool(tool)
     if epochs is not None:
         recipe = replace(recipe, epochs=epochs)
+    checkpoint = None if out is None else Path(f"{out}.checkpoint")
+    start = time.monotonic()
+    if isinstance(recipe, EvolutionRecipe):
+        network, content, table = _evolved(name, recipe, data, seed, checkpoint, progress)
+    else:
+        network, content, table = _fitted(name, recipe, data, seed, threads, checkpoint, progress)
+    if out is not None:
+        write_atomic(out, content)
+    if record is not None:
+        write_record(record, name, table)
+    if checkpoint is not None:
+        checkpoint.unlink(missing_ok=True)
+    return TrainingResult(name=name, network=network, nir=content, table=table, seconds=time.monotonic() - start)
+
+
+def _evolved(
+    name: str, recipe: EvolutionRecipe, data: Path | str | None, seed: int, checkpoint: Path | None, progress: bool
+) -> tuple[IntegerNetwork, bytes, dict[str, Any]]:
+    """Network, NIR file and table of a network that is trained in its loop."""
+    from .interception.evolution import evolve, record_table
+    from .interception.weights import integer_network, network_nir
+
+    if data is not None:
+        raise InputError(f"data {str(data)!r}: network {name!r} is trained on prey that are made for it; give none")
+    with _bar(name, progress) as advance:
+        weights = evolve(recipe, seed=seed, checkpoint=checkpoint, advance=advance)
+    network, content = integer_network(weights, name), network_nir(weights, name)
+    return network, content, record_table(recipe, seed, network, content)
+
+
+def _fitted(
+    name: str,
+    recipe: DataRecipe,
+    data: Path | str | None,
+    seed: int,
+    threads: int,
+    checkpoint: Path | None,
+    progress: bool,
+) -> tuple[IntegerNetwork, bytes, dict[str, Any]]:
+    """Network, NIR file and table of a network that torch trains on a data set."""
+    for tool in ("torch", "snntorch"):
+        require_tool(tool)
     dataset = _dataset(name, recipe, data)
     from .training_torch import fit  # seconds to import, and only here are torch and snnTorch needed
 
-    start = time.monotonic()
-
-    def trained(recipe: AnyRecipe, title: str, checkpoint: Path | None) -> IntegerNetwork:
+    def trained(recipe: DataRecipe, title: str, checkpoint: Path | None) -> IntegerNetwork:
         with _bar(title, progress) as advance:
             weights = fit(
                 recipe,
@@ -142,7 +182,6 @@ def train(
             )
         return _network(name, recipe, weights)
 
-    checkpoint = None if out is None else Path(f"{out}.checkpoint")
     network = trained(recipe, name, checkpoint)
     content = nir_bytes(network)
     table = _table(name, recipe, dataset, seed, network, content)
@@ -150,16 +189,10 @@ def train(
         assert not isinstance(dataset, Dataset)
         control = trained(replace(recipe, recurrent=False), f"{name} without feedback", None)
         table["accuracy_without_feedback"] = _measure_events(control, recipe, dataset)["accuracy"]
-    if out is not None:
-        write_atomic(out, content)
-    if record is not None:
-        write_record(record, name, table)
-    if checkpoint is not None:
-        checkpoint.unlink(missing_ok=True)
-    return TrainingResult(name=name, network=network, nir=content, table=table, seconds=time.monotonic() - start)
+    return network, content, table
 
 
-def _network(name: str, recipe: AnyRecipe, weights: list[np.ndarray]) -> IntegerNetwork:
+def _network(name: str, recipe: DataRecipe, weights: list[np.ndarray]) -> IntegerNetwork:
     """The network of the recipe with these integer weights."""
     return IntegerNetwork(name=name, layers=recipe.layers(weights))
 
@@ -350,7 +383,7 @@ def _recipe(name: str) -> AnyRecipe:
     return RECIPES[name]
 
 
-def _dataset(name: str, recipe: AnyRecipe, data: Path | str | None) -> Dataset | NMnist | SequenceTask:
+def _dataset(name: str, recipe: DataRecipe, data: Path | str | None) -> Dataset | NMnist | SequenceTask:
     """The data that the recipe asks for."""
     if recipe.data in ("digits", "sequence"):
         if data is not None:
@@ -425,7 +458,7 @@ def _measure_events(
 
 
 def _use(
-    recipe: AnyRecipe, dataset: Dataset | NMnist | SequenceTask, seed: int, network: IntegerNetwork
+    recipe: DataRecipe, dataset: Dataset | NMnist | SequenceTask, seed: int, network: IntegerNetwork
 ) -> dict[str, Any]:
     """The part of the record that depends on the kind of data: coding, decision and measurements."""
     if not isinstance(recipe, Recipe) or not isinstance(dataset, Dataset):
@@ -453,7 +486,7 @@ def _use(
 
 def _table(
     name: str,
-    recipe: AnyRecipe,
+    recipe: DataRecipe,
     dataset: Dataset | NMnist | SequenceTask,
     seed: int,
     network: IntegerNetwork,
@@ -495,7 +528,7 @@ def _nonzero(layer: IntegerLayer) -> float:
     return round(sum(int((c.weights != 0).sum()) for c in layer.connections) / layer.synapses, 4)
 
 
-def _key(recipe: AnyRecipe, dataset: Dataset | NMnist | SequenceTask, seed: int) -> str:
+def _key(recipe: DataRecipe, dataset: Dataset | NMnist | SequenceTask, seed: int) -> str:
     """SHA-256 of what decides the result of a training, versions included."""
     digest = hashlib.sha256(json.dumps([asdict(recipe), seed], sort_keys=True).encode())
     for package in ("torch", "snntorch"):

@@ -1,0 +1,1 @@
+"""Tasks that close a loop around a core: `spikeloom task NAME`."""

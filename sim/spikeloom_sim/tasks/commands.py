@@ -1,0 +1,93 @@
+"""`spikeloom task`."""
+
+from typing import Annotated, Any
+
+import typer
+
+from spikeloom.cli import JsonOption, OutOption, VerboseOption, build_folder
+from spikeloom.ui import Session, session
+
+__all__ = ["tasks"]
+
+tasks = typer.Typer(name="task", help="Close a loop around a core.", no_args_is_help=True)
+
+
+@tasks.callback()
+def _group() -> None:
+    """Close a loop around a core: its answers decide what it is asked next."""
+
+
+@tasks.command()
+def interception(
+    controller: Annotated[str, typer.Option(help="float, digital (RTL) or all")] = "all",
+    trajectories: Annotated[int, typer.Option(help="how many prey")] = 200,
+    seed: Annotated[int, typer.Option(help="seed of the prey")] = 0,
+    weights: Annotated[
+        str,
+        typer.Option(help="own, published (below SPIKELOOM_DATA), or a folder of fc1_weight.csv and fc2_weight.csv"),
+    ] = "own",
+    animation: Annotated[bool, typer.Option(help="write pursuit.gif")] = True,
+    out: OutOption = None,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """A predator steered by spikes catches its prey: errors against the reference, captures, an animation."""
+    with session(as_json, verbose) as ui:
+        from spikeloom.errors import SpikeloomError
+
+        from .interception.run import NAME, TaskOptions, run_task
+
+        options = TaskOptions(
+            controller=controller, trajectories=trajectories, seed=seed, weights=weights, animate=animation
+        )
+        folder = build_folder(NAME, out)
+        with ui.progress("interception") as step:
+            result = run_task(options, folder, step)
+        _show(ui, result)
+        target = folder / "task"
+        ui.done({**result, "folder": str(target)}, f"wrote {target}")
+        rtl = result["controllers"].get("digital", {}).get("rtl", {})
+        if rtl.get("wrong_counts") or rtl.get("wrong_spikes"):
+            raise SpikeloomError(
+                f"interception: {rtl['wrong_counts']} spike counts and the spikes of {rtl['wrong_spikes']} inferences "
+                "on RTL differ from the integer reference"
+            )
+
+
+def _show(ui: Session, result: dict[str, Any]) -> None:
+    """The tables of a result."""
+    rows = []
+    for name, figures in result["controllers"].items():
+        open_loop, loop = figures.get("open_loop", {}), figures["closed_loop"]
+        rows.append([name, *_errors(open_loop), f"{loop['capture_rate']:.1%}", f"{loop['mean_steps']:.2f}"])
+    pure = result["pure_pursuit"]
+    rows.append(["pure pursuit", None, None, None, f"{pure['capture_rate']:.1%}", f"{pure['mean_steps']:.2f}"])
+    ui.table(
+        f"interception, weights {result['weights']}: {result['trajectories']} prey, {result['observations']} "
+        "observations of the float reference (1 of `out` is 120 degrees)",
+        ["controller", "MSE of out", "correlation", "spike error, mean / max", "captured", "steps"],
+        rows,
+    )
+    ui.table(
+        "inputs, recorded from the closed loop of the float reference",
+        ["input", "mean", "std", "quartile 1", "median", "quartile 3"],
+        [[name, *(f"{value:.3f}" for value in row.values())] for name, row in result["inputs"].items()],
+    )
+    rtl = result["controllers"].get("digital", {}).get("rtl")
+    if rtl:
+        ui.note(
+            f"RTL in the loop: {rtl['inferences']} inferences, {rtl['wrong_counts']} spike counts and "
+            f"{rtl['wrong_spikes']} spike trains differ from the integer reference, "
+            f"{rtl['cycles_per_inference']} cycles per inference"
+        )
+
+
+def _errors(figures: dict[str, Any]) -> list[str | None]:
+    if not figures:
+        return [None, None, None]
+    correlation = figures["correlation"]
+    return [
+        f"{figures['mse']:.2e}",
+        None if correlation is None else f"{correlation:.4f}",
+        f"{figures['count_error_mean']:.3f} / {figures['count_error_max']}",
+    ]

@@ -1,0 +1,178 @@
+"""`spikeloom task interception`: reference, digital core on RTL and crossbar, open loop and each in its own loop."""
+
+import json
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spikeloom.config import render_config
+from spikeloom.errors import InputError
+from spikeloom.network.interception import (
+    FAMILIES,
+    Controller,
+    Pursuit,
+    ReferenceController,
+    Weights,
+    draw_prey,
+    load_weights,
+    pure_pursuit,
+    pursue,
+    steer,
+)
+from spikeloom.output import check_replaceable, replace_folder
+
+from .digital import DigitalController, task_project
+from .measure import compare, describe_inputs, loop_figures
+
+__all__ = ["CONTROLLERS", "NAME", "TaskOptions", "run_task"]
+
+SCHEMA = 1
+NAME = "interception"
+CONTROLLERS = ("float", "digital")
+MAX_TRAJECTORIES = 100_000
+
+Progress = Callable[[str, float | None], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskOptions:
+    """What to run.
+
+    `controller` is one of CONTROLLERS or all; the float reference always runs, for the others are measured against
+    it. `trajectories` prey of `seed`. `weights`: own, published or a folder. `animate` writes pursuit.gif.
+
+    Raises
+    ------
+    InputError
+        Where a value is outside what is accepted.
+    """
+
+    controller: str = "all"
+    trajectories: int = 200
+    seed: int = 0
+    weights: str = "own"
+    animate: bool = True
+
+    def __post_init__(self):
+        if self.controller not in (*CONTROLLERS, "all"):
+            raise InputError(f"controller {self.controller!r}: accepted are {', '.join(CONTROLLERS)}, all")
+        if not 1 <= self.trajectories <= MAX_TRAJECTORIES:
+            raise InputError(f"{self.trajectories} trajectories: accepted is 1 to {MAX_TRAJECTORIES}")
+        if not 0 <= self.seed < 1 << 63:
+            raise InputError(f"seed {self.seed}: accepted is 0 to {(1 << 63) - 1}")
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """The controllers to run."""
+        return CONTROLLERS if self.controller == "all" else tuple(dict.fromkeys(["float", self.controller]))
+
+
+def run_task(options: TaskOptions, folder: Path, progress: Progress = lambda text, share=None: None) -> dict[str, Any]:
+    """Run the task; the build of the core goes to `folder`, results to `folder`/task, replaced as a whole.
+
+    Returns what result.json holds. A mismatch is not an exception: it is in the result.
+
+    Raises
+    ------
+    InputError, ToolMissing
+        Before anything is run.
+    SpikeloomError
+        If the simulation fails.
+    """
+    weights = load_weights(options.weights)
+    check_replaceable(folder)
+    with tempfile.TemporaryDirectory(prefix="spikeloom-") as scratch:
+        return _Run(options, weights, folder, Path(scratch), progress).run()
+
+
+@dataclass
+class _Run:
+    options: TaskOptions
+    weights: Weights
+    folder: Path
+    scratch: Path
+    progress: Progress
+    loops: dict[str, Pursuit] = field(default_factory=dict)
+
+    def run(self) -> dict[str, Any]:
+        options, controllers = self.options, self._controllers()
+        prey = draw_prey(options.seed, range(options.trajectories))
+        pure = pursue(prey, pure_pursuit)
+        for name, controller in controllers.items():
+            self.loops[name] = pursue(
+                prey, steer(controller), progress=lambda share, name=name: self.progress(f"{name} in the loop", share)
+            )
+        recorded, keys = self.loops["float"].recorded(), self.loops["float"].recorded_keys()
+        wanted = controllers["float"].counts(recorded, keys)
+        figures: dict[str, Any] = {}
+        for name, controller in controllers.items():
+            figures[name] = {"closed_loop": loop_figures(self.loops[name])}
+            if name != "float":
+                self.progress(f"{name} on recorded inputs", None)
+                figures[name]["open_loop"] = compare(controller.counts(recorded, keys), wanted).to_json()
+            if isinstance(controller, DigitalController):
+                figures[name]["rtl"] = {
+                    "inferences": controller.inferences,
+                    "wrong_counts": controller.wrong_counts,
+                    "wrong_spikes": controller.wrong_spikes,
+                    "cycles_per_inference": round(controller.cycles / max(1, controller.inferences), 2),
+                }
+        result = {
+            "schema": SCHEMA,
+            "task": NAME,
+            "weights": self.weights.origin if options.weights != "published" else "published",
+            "trajectories": options.trajectories,
+            "seed": options.seed,
+            "families": list(FAMILIES),
+            "observations": len(recorded),
+            "inputs_from": "closed loop of the float reference",
+            "inputs": describe_inputs(recorded) if len(recorded) else {},
+            "controllers": figures,
+            "pure_pursuit": loop_figures(pure),
+        }
+        self._write(result, controllers)
+        return result
+
+    def _controllers(self) -> dict[str, Controller]:
+        """The controllers that are wanted, each ready to run: what is missing is told now."""
+        made: dict[str, Controller] = {"float": ReferenceController(self.weights)}
+        if "digital" in self.options.wanted:
+            project = task_project(self.weights, self.scratch)
+            made["digital"] = DigitalController.build(project, self.folder, lambda text: self.progress(text, None))
+        return made
+
+    def _write(self, result: dict[str, Any], controllers: dict[str, Controller]) -> None:
+        if not self.folder.exists():
+            with replace_folder(self.folder):
+                pass  # an empty one that is ours
+        with replace_folder(self.folder / "task") as target:
+            (target / "result.json").write_text(json.dumps(result, indent=1, sort_keys=True) + "\n")
+            digital = controllers.get("digital")
+            if isinstance(digital, DigitalController):  # for `spikeloom synth` and the other commands
+                config = digital.project.config
+                (target / f"{NAME}.toml").write_text(render_config(config))
+                (target / config.network.file).write_bytes(digital.project.network_file.read_bytes())
+            arrays: dict[str, Any] = self._arrays()
+            np.savez_compressed(target / "pursuits.npz", **arrays)
+            if self.options.animate:
+                from .animate import animate
+
+                animate(
+                    controllers, self.loops, target / "pursuit.gif", lambda share: self.progress("animation", share)
+                )
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        """Every pursuit: prey, and of each controller the path of the predator, what it saw and what it answered."""
+        arrays = {"prey": self.loops["float"].prey}
+        for name, loop in self.loops.items():
+            arrays |= {
+                f"{name}_predator": loop.predator,
+                f"{name}_values": loop.values,
+                f"{name}_out": loop.out,
+                f"{name}_captured": loop.captured,
+            }
+        return arrays
