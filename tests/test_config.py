@@ -155,8 +155,8 @@ POTENTIAL = 'bits of a stored membrane potential, 2 to 32, or "auto": the smalle
         ("[core]\nkind = 1", f"core.kind: 1 was given; accepted: {KINDS}"),
         (
             '[core]\nkind = "cim"\nprob = 1',
-            "core.prob: unknown key; accepted are kind, weights, parameters, queue_depth, decision, readout, probe; "
-            "did you mean 'probe'?",
+            "core.prob: unknown key; accepted are kind, weights, parameters, queue_depth, decision, readout, probe, "
+            "update, bits, array_rows, array_columns, arrays, banks, ports, lanes; did you mean 'probe'?",
         ),
         ('[core]\nlanes = "ful"', f"core.lanes: 'ful' was given; accepted: {LANES}; did you mean 'full'?"),
         ('[core]\nlanes = [1, "ful"]', f"core.lanes.1: 'ful' was given; accepted: {LANES}; did you mean 'full'?"),
@@ -367,7 +367,7 @@ def test_schema_accepts_what_is_accepted(config):
         (SMALLEST + "[core]\nlanes = 0", [".core.lanes: anyOf"]),
         (SMALLEST + "[core]\nprobe = 1", [".core.probe: type"]),
         (SMALLEST + '[core]\nkind = "cim"', []),
-        (SMALLEST + '[core]\nkind = "cim"\nlanes = 1', [".core: additionalProperties"]),
+        (SMALLEST + '[core]\nkind = "cim"\nsparse = "on"', [".core: additionalProperties"]),
         (SMALLEST + '[core]\nkind = "cimm"', [".core: oneOf"]),
         (SMALLEST + "[quantise]\nweight_bits = 17", [".quantise.weight_bits: maximum"]),
     ],

@@ -211,6 +211,30 @@ class CimConfig(CoreConfig):
     """The compute-in-memory core: a column of an SRAM array is a neuron, a row a bit of all potentials."""
 
     kind: Annotated[Literal["cim"], _doc(KINDS)]
+    update: Annotated[
+        Literal["in_place", "sequential"],
+        _doc(
+            "in_place (bit by bit, all columns at once, inside the array) | sequential (neuron by neuron, words beside "
+            "the array: the comparison)"
+        ),
+    ] = "in_place"
+    bits: Annotated[
+        Literal["auto"] | Annotated[int, Field(ge=2, le=64)],
+        _doc('rows that hold a potential while spikes add up, 2 to 64, or "auto": as many as no activity can pass'),
+    ] = "auto"
+    array_rows: Annotated[int, _doc("rows of an array, 4 to 65536", ge=4, le=65_536)] = 1024
+    array_columns: Annotated[int, _doc("columns of an array, 1 to 4096", ge=1, le=4096)] = 256
+    arrays: Annotated[
+        Literal["auto"] | Positive, _doc('arrays that all layers may take together, or "auto": as many as they need')
+    ] = "auto"
+    banks: Annotated[
+        Literal[1, 2, 4, 8, 16],
+        _doc("arrays that hold the weights of a tile by source, each adding a row at a time: 1 | 2 | 4 | 8 | 16"),
+    ] = 1
+    ports: Annotated[
+        Literal["1rw", "1r1w"], _doc("ports of the memory of a sequential update: 1rw (two cycles a word) | 1r1w (one)")
+    ] = "1r1w"
+    lanes: Annotated[int, _doc("words that a sequential update changes at a time, at least 1", ge=1)] = 1
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)

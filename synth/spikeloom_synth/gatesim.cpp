@@ -22,7 +22,7 @@ struct Memory {
     uint32_t width = 0, depth = 0;
     uint32_t read_enable = 0;
     int32_t write_enable = -1;
-    std::vector<uint32_t> read_address, read_data, write_address, write_data;
+    std::vector<uint32_t> read_address, read_data, write_address, write_data, write_mask;  // no mask: whole rows
     std::vector<std::vector<uint8_t>> rows;
     std::vector<uint8_t> read_next;
     bool reading = false, writing = false;
@@ -77,7 +77,9 @@ static void edge() {
         if (memory.writing) {  // after the read: a read during a write gets the old row
             const size_t row = number(memory.write_address);
             if (row < memory.depth)
-                for (size_t bit = 0; bit < memory.width; ++bit) memory.rows[row][bit] = net[memory.write_data[bit]];
+                for (size_t bit = 0; bit < memory.width; ++bit)
+                    if (memory.write_mask.empty() || net[memory.write_mask[bit]])
+                        memory.rows[row][bit] = net[memory.write_data[bit]];
         }
     }
     static std::vector<uint8_t> next;
@@ -161,6 +163,7 @@ int main(int argc, char** argv) {
         memory.read_data = list(input);
         memory.write_address = list(input);
         memory.write_data = list(input);
+        memory.write_mask = list(input);
         memory.rows.assign(memory.depth, std::vector<uint8_t>(memory.width, 0));
         for (size_t rows = get<size_t>(input); rows-- > 0;) {
             const size_t row = get<size_t>(input);

@@ -278,6 +278,7 @@ class _Table:
                         listed(nets(f"{read}_data", memory.width)),
                         listed(nets("w_addr", memory.address) if writes else []),
                         listed(nets("w_data", memory.width) if writes else []),
+                        listed(nets("w_mask", memory.width) if "w_mask" in instance.pins else []),
                         str(len(rows)),
                         *(f"{row} {value:x}" for row, value in rows.items()),
                     ]

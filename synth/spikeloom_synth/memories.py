@@ -25,6 +25,7 @@ _CONTROL = {
     "spikeloom_rom2": _port("r") + _port("r2"),
     "spikeloom_sram_1r1w": _port("r") + _port("w"),
     "spikeloom_sram_2r1w": _port("r") + _port("r2") + _port("w"),
+    "spikeloom_cim_array": (*_port("r"), *_port("r2"), *_port("w"), ("w_mask", "width")),
 }
 MEMORY_MODULES = tuple(_CONTROL)
 """Names of the Verilog modules that are memories."""
@@ -56,8 +57,8 @@ class Memory:
 
     @property
     def port_type(self) -> str:
-        """`rom`, `rom2`, `1r1w` or `2r1w`."""
-        return self.module.removeprefix("spikeloom_").removeprefix("sram_")
+        """`rom`, `rom2`, `1r1w`, `2r1w`, or `cim` of an array to compute in."""
+        return self.module.removeprefix("spikeloom_").removeprefix("sram_").removesuffix("_array")
 
     @property
     def cell(self) -> str:

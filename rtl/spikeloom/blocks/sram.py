@@ -11,13 +11,17 @@ from ..items import address_bits
 
 __all__ = ["ExportPlatform", "MemoryRecord", "Sram", "spram_count"]
 
-PortType = Literal["rom", "rom2", "1r1w", "2r1w"]
+PortType = Literal["rom", "rom2", "1r1w", "2r1w", "cim"]
 VERILOG_MODULE: dict[PortType, str] = {
     "rom": "spikeloom_rom",
     "rom2": "spikeloom_rom2",
     "1r1w": "spikeloom_sram_1r1w",
     "2r1w": "spikeloom_sram_2r1w",
+    "cim": "spikeloom_cim_array",
 }
+TWO_READS = ("rom2", "2r1w", "cim")
+"""Port types with a second read port."""
+WRITABLE = ("1r1w", "2r1w", "cim")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +94,8 @@ class Sram(wiring.Component):
         Rows, and bits of a row.
     port_type : str
         `rom` (one read port, contents fixed), `1r1w` (one read and one write port); `rom2` and `2r1w` have a second
-        read port.
+        read port. `cim` is an array to compute in: two row reads and one row write with a mask bit per column; no row
+        may be read while it is written, which simulations check.
     contents : sequence of int
         Initial rows. A ROM needs all of them; a RAM may start unknown.
     exclusive : bool
@@ -99,8 +104,9 @@ class Sram(wiring.Component):
     Members
     -------
     r_en, r_addr, r_data : read port
-    r2_en, r2_addr, r2_data : second read port (rom2, 2r1w)
-    w_en, w_addr, w_data : write port (1r1w, 2r1w)
+    r2_en, r2_addr, r2_data : second read port (rom2, 2r1w, cim)
+    w_en, w_addr, w_data : write port (1r1w, 2r1w, cim)
+    w_mask : bits that are written (cim)
     """
 
     def __init__(self, *, name: str, depth: int, width: int, port_type: PortType, contents=(), exclusive: bool = False):
@@ -111,10 +117,12 @@ class Sram(wiring.Component):
         )
         bits = address_bits(depth)
         ports = {"r_en": In(1), "r_addr": In(bits), "r_data": Out(width)}
-        if port_type in ("rom2", "2r1w"):
+        if port_type in TWO_READS:
             ports |= {"r2_en": In(1), "r2_addr": In(bits), "r2_data": Out(width)}
-        if port_type.endswith("w"):
+        if port_type in WRITABLE:
             ports |= {"w_en": In(1), "w_addr": In(bits), "w_data": In(width)}
+        if port_type == "cim":
+            ports["w_mask"] = In(width)
         super().__init__(ports)
 
     def elaborate(self, platform):
@@ -134,8 +142,15 @@ class Sram(wiring.Component):
             m.d.comb += [port.en.eq(ports[f"{read}_en"]), port.addr.eq(ports[f"{read}_addr"])]
             m.d.comb += ports[f"{read}_data"].eq(port.data)
         if "w_en" in ports:
-            write = body.write_port()
-            m.d.comb += [write.en.eq(self.w_en), write.addr.eq(self.w_addr), write.data.eq(self.w_data)]
+            masked = record.port_type == "cim"
+            write = body.write_port(granularity=1 if masked else None)
+            enable = self.w_mask & self.w_en.replicate(record.width) if masked else self.w_en
+            m.d.comb += [write.en.eq(enable), write.addr.eq(self.w_addr), write.data.eq(self.w_data)]
+            if masked:
+                for en, addr in ((self.r_en, self.r_addr), (self.r2_en, self.r2_addr)):
+                    m.d.sync += Assert(~(self.w_en & en & (addr == self.w_addr)))
+                for en, addr in ((self.r_en, self.r_addr), (self.r2_en, self.r2_addr), (self.w_en, self.w_addr)):
+                    m.d.sync += Assert(~en | (addr < record.depth))
         return m
 
     def _spram(self, m: Module) -> None:
@@ -174,17 +189,21 @@ class Sram(wiring.Component):
 
 def verilog_body(port_type: PortType) -> str:
     """Behavioural Verilog of a memory module; a macro or a black box of the same ports can take its place."""
-    write, reads = port_type.endswith("w"), ("r", "r2") if port_type in ("rom2", "2r1w") else ("r",)
+    write, reads = port_type in WRITABLE, ("r", "r2") if port_type in TWO_READS else ("r",)
+    masked = port_type == "cim"
     ports = ["input wire clk"]
     for r in reads:
         ports += [f"input wire {r}_en", f"input wire [ADDRESS-1:0] {r}_addr", f"output reg [WIDTH-1:0] {r}_data"]
     if write:
         ports += ["input wire w_en", "input wire [ADDRESS-1:0] w_addr", "input wire [WIDTH-1:0] w_data"]
+    if masked:
+        ports += ["input wire [WIDTH-1:0] w_mask"]
     title = {
         "rom": "Read-only memory: one synchronous read port.",
         "rom2": "Read-only memory: two synchronous read ports.",
         "2r1w": "Two synchronous read ports, one write port; reading the row being written returns the old contents.",
         "1r1w": "One synchronous read port, one write port; reading the row being written returns the old contents.",
+        "cim": "Array to compute in: at most two row reads and one masked row write a cycle, never of the same row.",
     }[port_type]
     lines = [
         f"// {title} {' and '.join(f'{r}_data holds while {r}_en is low' for r in reads)}.",
@@ -199,6 +218,30 @@ def verilog_body(port_type: PortType) -> str:
         "  always @(posedge clk) begin",
         *(f"    if ({r}_en) {r}_data <= contents[{r}_addr];" for r in reads),
     ]
-    if write:
+    if masked:
+        lines.append("    if (w_en) contents[w_addr] <= (contents[w_addr] & ~w_mask) | (w_data & w_mask);")
+    elif write:
         lines.append("    if (w_en) contents[w_addr] <= w_data;")
-    return "\n".join([*lines, "  end", "endmodule"]) + "\n"
+    lines.append("  end")
+    if masked:
+        lines += [*_PROTOCOL]
+    return "\n".join([*lines, "endmodule"]) + "\n"
+
+
+_PROTOCOL = """
+`ifndef SYNTHESIS
+  // The port protocol: rows exist, and none is read while it is written.
+  wire [31:0] depth = DEPTH;
+  always @(posedge clk) begin
+    if ((r_en && {{32-ADDRESS{1'b0}}, r_addr} >= depth) || (r2_en && {{32-ADDRESS{1'b0}}, r2_addr} >= depth)
+        || (w_en && {{32-ADDRESS{1'b0}}, w_addr} >= depth)) begin
+      $display("%m: no such row: %0d, %0d, %0d", r_addr, r2_addr, w_addr);
+      $fatal;
+    end
+    if (w_en && ((r_en && r_addr == w_addr) || (r2_en && r2_addr == w_addr))) begin
+      $display("%m: row %0d is read while it is written", w_addr);
+      $fatal;
+    end
+  end
+`endif
+""".strip("\n").splitlines()

@@ -10,8 +10,10 @@ from ..blocks.load import LoadPort
 from ..blocks.routing import Delay, Fork, Join, MemoryQueue
 from ..config import DigitalConfig
 from ..items import AddressMap
+from ..mapping.cim import CimPlan
 from ..mapping.plan import CorePlan, Edge, LayerPlan
 from ..mapping.sparse import SparsePlan
+from .cim.engine import CimEngine
 from .digital.folded import FoldedEngine
 from .digital.grouped import GroupedEngine
 from .digital.parallel import ParallelEngine
@@ -54,14 +56,7 @@ class Accelerator(wiring.Component):
         self.plan = plan
         layers = plan.network.layers
         self.engines: list[LayerEngine] = [
-            _engine(entry)(
-                entry,
-                queue_depth=_depth(plan.core.queue_depth, 2 if entry.parallel else 0),
-                spike_queue=_spike_queue(plan.digital, entry.lanes),
-                readout_ticks=plan.core.readout == "tick",
-                probe=plan.core.probe,
-            )
-            for entry in (plan.layers if plan.folded is None else ())
+            _engine(entry, plan) for entry in (plan.layers if plan.folded is None else ())
         ]
         if plan.folded is not None:
             depth = _spike_queue(plan.digital, plan.folded.lanes)
@@ -308,8 +303,19 @@ def _pipe(m: Module, source, sink) -> None:
     ]
 
 
-def _engine(entry) -> type[LayerEngine]:
+def _engine(entry, plan: CorePlan) -> LayerEngine:
     """The engine for a planned layer."""
-    if not isinstance(entry, LayerPlan):
-        return SparseEngine if isinstance(entry, SparsePlan) else SweepEngine
-    return ParallelEngine if entry.parallel else GroupedEngine
+    core = plan.core
+    shared = {"readout_ticks": core.readout == "tick", "probe": core.probe}
+    if isinstance(entry, CimPlan):
+        return CimEngine(entry, queue_depth=_depth(core.queue_depth, 0), spike_queue=0, **shared)
+    if isinstance(entry, LayerPlan):
+        kind = ParallelEngine if entry.parallel else GroupedEngine
+    else:
+        kind = SparseEngine if isinstance(entry, SparsePlan) else SweepEngine
+    return kind(
+        entry,
+        queue_depth=_depth(core.queue_depth, 2 if entry.parallel else 0),
+        spike_queue=_spike_queue(plan.digital, entry.lanes),
+        **shared,
+    )

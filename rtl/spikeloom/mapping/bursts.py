@@ -47,6 +47,8 @@ MOST_INPUTS_UNDER_WAY = 255
 
 def is_dense_chain(plan: CorePlan) -> bool:
     """Whether every layer is dense and listens to the layer before it and to nothing else."""
+    if not isinstance(plan.core, DigitalConfig):
+        return False
     return all(isinstance(entry, LayerPlan) for entry in plan.layers) and all(
         len(layer.connections) == 1 and edge.delay == 0 and edge.source == before
         for layer, edge, before in zip(

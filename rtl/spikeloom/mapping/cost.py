@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..config import DigitalConfig
+from ..config import CoreConfig
 from ..errors import InputError
 from ..network.integer import INPUT, IntegerNetwork
 from ..network.reference import arriving, synaptic_operations
@@ -100,12 +100,12 @@ class CycleReport:
 
 
 class CostModel:
-    """Memories and cycles of `network` on the digital core `core`.
+    """Memories and cycles of `network` on the core `core`: here of the digital one; `cost_model` knows all kinds.
 
     Parameters
     ----------
     network : IntegerNetwork
-    core : DigitalConfig
+    core : CoreConfig
     steps : int
         Time steps of one input; sizes the spike counters of the decision unit.
     direct : bool
@@ -117,7 +117,10 @@ class CostModel:
         For a number of lanes outside 1 .. layer width, or a decision that the network cannot take.
     """
 
-    def __init__(self, network: IntegerNetwork, core: DigitalConfig, *, steps: int, direct: bool = False):
+    core: Any
+    """Its configuration, of its own kind."""
+
+    def __init__(self, network: IntegerNetwork, core: CoreConfig, *, steps: int, direct: bool = False):
         if steps < 1:
             raise InputError(f"steps = {steps}: accepted is at least 1")
         self.network, self.core, self.steps, self.direct = network, core, steps, direct

@@ -17,6 +17,7 @@ from ..config import CoreConfig, DigitalConfig
 from ..errors import InputError
 from ..network.integer import IntegerNetwork, signed_bits
 from .bursts import LAST, LONG_AGO, SPIKE, TICK, Decision, Grouped, Outputs, Readout
+from .cim_cost import CimCost
 from .cost import MARGIN, CostModel, CycleReport, LayerReport, MemoryCost
 
 __all__ = ["FoldedCost", "FoldedReport", "cost_model"]
@@ -27,7 +28,7 @@ HEADER = 4  # words of an image before its first record
 def cost_model(network: IntegerNetwork, core: CoreConfig, *, steps: int, direct: bool = False) -> CostModel:
     """The cost model for the kind and the schedule of `core`; see `CostModel`."""
     if not isinstance(core, DigitalConfig):
-        raise InputError(f"core.kind: {core.kind!r} was given; accepted is digital: no other kind is built yet")
+        return CimCost(network, core, steps=steps, direct=direct)
     kind = FoldedCost if core.schedule == "folded" else CostModel
     return kind(network, core, steps=steps, direct=direct)
 

@@ -17,12 +17,13 @@ import numpy as np
 from ..network.integer import INPUT
 from . import bursts
 from .bursts import LONG_AGO, Outputs, Readout, flag_group, spike_queue
+from .cim import SLOT_DEPTH, CimPlan
 from .clock import LATE, Clock, Process, Stream, Waits
 from .memories import REGISTER_DEPTH
 from .plan import CorePlan, Edge, LayerPlan
 from .sweep import SweepPlan
 
-__all__ = ["play_graph", "touched_rows"]
+__all__ = ["CimWork", "play_graph", "touched_rows"]
 
 TICK, LAST = -1, -2
 SHOWN = 3
@@ -43,12 +44,22 @@ def play_graph(
     *,
     isolated: bool,
     since_reset: int | None,
+    work: list[list["CimWork"]] | None = None,
 ) -> list[tuple[int, int, int]]:
-    """(first item in, last output, interval to the next input) of each input; see `CostModel.cycles`."""
+    """(first item in, last output, interval to the next input) of each input; see `CostModel.cycles`.
+
+    `work` gets what each array layer did, by layer, for every input.
+    """
     sources = {INPUT: inputs} | dict(zip((entry.name for entry in plan.layers), spikes, strict=True))
-    if not isolated:
-        return _Core(plan, sources, range(len(inputs)), since_reset=since_reset).play()
-    return [_Core(plan, sources, range(b, b + 1), since_reset=since_reset).play()[0] for b in range(len(inputs))]
+    times = []
+    batches = [range(b, b + 1) for b in range(len(inputs))] if isolated else [range(len(inputs))]
+    for batch in batches:
+        core = _Core(plan, sources, batch, since_reset=since_reset)
+        times += core.play()
+        if work is not None:
+            done = [engine.work for engine in core.engines if isinstance(engine, _Cim)]
+            work += [list(each) for each in zip(*(layer[: len(batch)] for layer in done), strict=True)]
+    return times
 
 
 # ---- blocks ----
@@ -293,6 +304,109 @@ class _Parallel(_Engine):
             self.flags.take()
 
 
+@dataclass
+class CimWork:
+    """What the arrays of a layer did for an input: spikes added, passes by tile, cycles in which a spike waited."""
+
+    spikes: int = 0
+    adds: int = 0
+    """Passes that add spikes, in one tile or in several at once."""
+    passes: dict[int, int] = field(default_factory=dict)
+    conflicts: int = 0
+    """Cycles in which a spike could not go to its bank while others had room."""
+
+
+class _Cim(_Parallel):
+    """Arrays: passes of B cycles, each adding a spike of every bank that has any; a tick goes through its own passes.
+
+    Items are numbers of banks.
+    """
+
+    def __init__(self, core, entry: CimPlan, spikes, outlet):
+        _Engine.__init__(self, core, entry, spikes, outlet)
+        self.plan, clock = entry, self.clock
+        depth = core.plan.core.queue_depth
+        self.i = Stream(clock, depth=0 if depth == "auto" else depth)
+        self.banks = [Stream(clock, depth=SLOT_DEPTH) for _ in range(entry.slots_in)]
+        self.ticks = Stream(clock)
+        self.shows = self.readout is not None or core.plan.core.probe
+        # What shows its values lets the flags go at once; else they go two cycles behind the last row of a pass.
+        self.flags = Stream(clock, depth=1, latency=1 if self.shows else 3, reuse=0)
+        self.groups = Stream(clock)
+        self.unshown = False
+        self.work = [CimWork()]
+        names = [name for name, _ in entry.passes]
+        self.emits = len(names) - 1 if entry.late else names.index("compare")
+        self.collects = names.index(entry.shows_after)
+        self.adder = clock.start(self.compute())
+        for process in (self.dispatch(), self.find_groups(), self.serialise()):
+            clock.start(process)
+
+    def dispatch(self) -> Waits:
+        while True:
+            item = yield from self.i.head()
+            if item < 0:
+                self.ticks.offer(item)
+                yield from self.ticks.given()
+            else:
+                begin = self.clock.now
+                yield from self.banks[item].room()
+                self.banks[item].offer(item)
+                self.work[-1].conflicts += self.clock.now - begin
+            self.i.take()
+            yield self.clock.now + 1
+
+    def compute(self) -> Waits:
+        clock, bits, count = self.clock, self.plan.bits, len(self.plan.passes)
+        free = clock.now
+        while True:
+            yield max(free, clock.now), LATE
+            waiting = [n for n, bank in enumerate(self.banks) if bank.peek() is not None]
+            if waiting:
+                work = self.work[-1]
+                work.spikes += len(waiting)
+                work.adds += 1
+                for tile in {n // self.plan.banks for n in waiting}:
+                    work.passes[tile] = work.passes.get(tile, 0) + 1
+                for n in waiting:
+                    self.banks[n].take()
+                free = clock.now + bits
+                continue
+            tick = self.ticks.peek()
+            if tick is None or self.unshown:
+                for stream in (*self.banks, self.ticks):
+                    stream.watch()
+                yield None
+                continue
+            self.ticks.take()
+            start = clock.now
+            free = start + count * bits
+            if tick == LAST:
+                self.work.append(CimWork())
+            if self.shows:
+                self.unshown = True
+                clock.start(self.show(tick, start + (self.collects + 1) * bits, free))
+            else:
+                yield start + (self.emits + 1) * bits
+                yield from self.flags.room()
+                self.flags.offer(tick)
+                free = clock.now + (count - 1 - self.emits) * bits
+
+    def show(self, tick: int, collected: int, ended: int) -> Waits:
+        """Let the values of a step be read, then hand on its flags; behind its last pass where that matters."""
+        clock = self.clock
+        yield collected + 3
+        if self.reports(tick):
+            yield self.shown(self.entry.layer.neurons, clock.now, final=tick == LAST)
+        if self.plan.late and ended + 2 > clock.now:
+            yield ended + 2
+        yield from self.flags.room()
+        self.flags.offer(tick)
+        yield clock.now + 1
+        self.unshown = False
+        self.adder.wake()
+
+
 class _Rows(_Engine):
     """Engines with rows of lanes: rows of a step's end go through `depth` stages that all move or all wait.
 
@@ -440,6 +554,20 @@ class _Sweep(_Rows):
             yield from self.end_step(self.first_ready(self.passes.entered), tick, release)
 
 
+def _kind(entry: LayerPlan | SweepPlan) -> type:
+    if isinstance(entry, CimPlan):
+        return _Cim
+    return _Sweep if isinstance(entry, SweepPlan) else _Parallel if entry.parallel else _Grouped
+
+
+def _items(entry: LayerPlan | SweepPlan) -> Sequence[np.ndarray | None]:
+    """For each connection, the item that a spike of each source is; None: of no importance."""
+    if isinstance(entry, CimPlan):
+        bases = zip(entry.bases, entry.layer.connections, strict=True)
+        return [(base + np.arange(connection.sources)) % entry.slots_in for base, connection in bases]
+    return touched_rows(entry) if isinstance(entry, SweepPlan) else [None] * len(entry.layer.connections)
+
+
 class _Core:
     """The whole core and its surroundings: a source that always offers, sinks that always take."""
 
@@ -454,15 +582,15 @@ class _Core:
         engines = []
         for entry in plan.layers:
             spikes = sources[entry.name][batch.start : batch.stop]
-            kind = _Sweep if isinstance(entry, SweepPlan) else _Parallel if entry.parallel else _Grouped
-            engines.append(kind(self, entry, spikes.reshape(-1, spikes.shape[-1]), outlets[entry.name]))
+            engines.append(_kind(entry)(self, entry, spikes.reshape(-1, spikes.shape[-1]), outlets[entry.name]))
+        self.engines = engines
         for entry, engine in zip(plan.layers, engines, strict=True):
             edges = [edge for edge in plan.edges if edge.layer == entry.name]
             branches = [engine.i] if len(edges) == 1 else [Stream(self.clock) for _ in edges]
             if len(edges) > 1:
                 leader = next(n for n, edge in enumerate(edges) if edge.leads)
                 self.clock.start(_join(self.clock, branches, engine.i, leader))
-            touched = touched_rows(entry) if isinstance(entry, SweepPlan) else [None] * len(edges)
+            touched = _items(entry)
             for edge, branch, rows in zip(edges, branches, touched, strict=True):
                 rows = None if rows is None else rows.tolist()
                 outlets[edge.source].listeners.append((self._way(edge, branch, rows, sources), rows))

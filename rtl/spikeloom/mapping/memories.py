@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..items import AddressMap, address_bits
+from .cim import CimPlan
 from .plan import CorePlan, LayerPlan
 from .sparse import SparsePlan
 from .sweep import SweepPlan
@@ -24,7 +25,7 @@ class MemoryCost:
     name: str
     depth: int
     width: int
-    port_type: Literal["rom", "rom2", "1r1w", "2r1w"]
+    port_type: Literal["rom", "rom2", "1r1w", "2r1w", "cim"]
 
     @property
     def bits(self) -> int:
@@ -53,6 +54,11 @@ def _layer(entry: LayerPlan | SweepPlan) -> Iterator[MemoryCost]:
             name=f"{entry.name}.{name}", depth=depth, width=width, port_type="1r1w" if writable else "rom"
         )
 
+    if isinstance(entry, CimPlan):
+        for array in entry.arrays:
+            name = f"{entry.name}.{array.name}"
+            yield MemoryCost(name=name, depth=array.rows, width=array.columns, port_type="cim")
+        return
     yield from _weights(entry)
     sums = sum(entry.lane_bits)
     if isinstance(entry, SweepPlan):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ..config import CoreConfig, DigitalConfig
+from ..config import CimConfig, CoreConfig, DigitalConfig
 from ..errors import InputError
 from ..items import AddressMap, EventSlots
 from ..network.integer import IntegerLayer, IntegerNetwork, signed_bits
@@ -420,11 +420,15 @@ def plan_core(network: IntegerNetwork, core: CoreConfig, *, steps: int, direct: 
                 f"layer {layer.name!r}: a dense connection into a map of {list(layer.shape)}; accepted there are "
                 "convolutions: the rows of a map share their weights"
             )
+    layers: tuple[LayerPlan | SweepPlan, ...]
     folded = None
     if isinstance(core, DigitalConfig):
         layers, folded = _digital(network, core, steps=steps, direct=direct)
     else:
-        raise InputError(f"core.kind: {core.kind!r} was given; accepted is digital: no other kind is built yet")
+        assert isinstance(core, CimConfig)
+        from .cim import place_cim  # builds on LayerPlan
+
+        layers = place_cim(network, core, direct=direct)
     readout = network.layers[-1].threshold is None
     channels, *positions = network.layers[-1].shape
     if _is_spread(network.layers[-1]) and core.decision in ("count", "first"):

@@ -1,0 +1,209 @@
+"""The compute-in-memory core against the reference: every spike and potential, whatever the arrays and the stalls."""
+
+import itertools
+import random
+import subprocess
+
+import numpy as np
+import pytest
+from amaranth.sim import Simulator
+
+from core_bench import check_core, check_cycles, check_memories, run_core
+from graph_networks import random_graph
+from networks import network_of, random_spec
+from spikeloom.blocks.sram import Sram, verilog_body
+from spikeloom.config import CimConfig
+from spikeloom.errors import InputError
+from spikeloom.mapping.cim import CimPlan
+from spikeloom.mapping.cim_cost import CimCost
+from spikeloom.mapping.image import image_words
+from spikeloom.mapping.plan import plan_core
+from spikeloom.network.reference import simulate
+
+RESETS = ("zero", "subtract", "delayed_zero", "delayed_subtract", "none")
+
+
+def cim(**keys) -> CimConfig:
+    return CimConfig(kind="cim", probe=True, **keys)
+
+
+def random_spikes(key: int, batch: int, steps: int, inputs: int) -> np.ndarray:
+    """Silence, everything at once, and what lies between, step by step."""
+    rng = np.random.Generator(np.random.Philox(key))
+    spikes = rng.random((batch, steps, inputs)) < rng.random((batch, steps, 1))
+    kinds = rng.integers(0, 6, (batch, steps, 1))
+    return np.where(kinds == 0, 0, np.where(kinds == 1, 1, spikes)).astype(np.uint8)
+
+
+def play(network, core, spikes, **options):
+    plan = plan_core(network, core, steps=spikes.shape[1])
+    run = run_core(plan, spikes, **options)
+    check_core(plan, spikes, run, simulate(network, spikes, potentials=True))
+    return plan, run
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_random_networks(seed):
+    """Odd shapes, every reset, decays from 1 to beyond the potentials, biases, kept states, tiles, banks, stalls."""
+    rng = random.Random(seed)
+    sizes = [rng.randint(1, 23) for _ in range(rng.randint(2, 3))]
+    readout = rng.random() < 0.3
+    specs = []
+    for n, (fan_in, neurons) in enumerate(itertools.pairwise(sizes)):
+        bits = rng.choice([2, 3, 5, 6, 8])
+        top = (1 << bits - 1) - 1
+        leak = rng.choice([("none",), ("linear", 1), ("linear", rng.randint(1, top)), ("linear", top + 1)])
+        specs.append(
+            random_spec(
+                rng, fan_in=fan_in, neurons=neurons, leak=leak, reset=rng.choice(RESETS), bias=rng.random() < 0.4,
+                weight_bits=rng.choice([1, 2, 4, 5]), potential_bits=bits, theta=rng.randint(1, top),
+                r=rng.randint(1, top), readout=readout and n == len(sizes) - 2,
+            )
+        )  # fmt: skip
+    network = network_of(specs, state=rng.choice(["clear", "keep"]))
+    core = cim(
+        array_rows=rng.choice([32, 48, 1024]), array_columns=rng.choice([1, 5, 256]), banks=rng.choice([1, 1, 2, 4]),
+        readout=rng.choice(["last", "tick"]), queue_depth=rng.choice(["auto", 2]),
+    )  # fmt: skip
+    play(network, core, random_spikes(seed, 3, 5, sizes[0]), stall=rng.choice([0, 0, 3]), seed=seed)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_cost_model_is_exact(seed):
+    """Cycles of every input, alone and back to back, with and without probes, read-outs, tiles, banks, biases."""
+    rng = random.Random(seed)
+    sizes = [rng.randint(1, 14), rng.randint(1, 14), rng.randint(1, 9)]
+    specs = [
+        random_spec(
+            rng, fan_in=fan_in, neurons=neurons, leak=rng.choice([("none",), ("linear", 2)]), reset=rng.choice(RESETS),
+            bias=rng.random() < 0.3, weight_bits=3, potential_bits=rng.choice([2, 5]),
+            readout=n == 1 and seed % 3 == 0,
+        )
+        for n, (fan_in, neurons) in enumerate(itertools.pairwise(sizes))
+    ]  # fmt: skip
+    network = network_of(specs)
+    core = CimConfig(
+        kind="cim", probe=seed % 2 == 0, array_rows=rng.choice([24, 1024]), banks=rng.choice([1, 2, 4]),
+        queue_depth=rng.choice(["auto", 3]),
+    )  # fmt: skip
+    spikes = random_spikes(seed, 3, 4, sizes[0])
+    plan = plan_core(network, core, steps=4)
+    check_cycles(plan, CimCost(network, core, steps=4), spikes, simulate(network, spikes), rest=80)
+
+
+@pytest.mark.parametrize(("tiles", "banks"), [(1, 1), (4, 2)])
+def test_loaded_networks(tiles, banks):
+    """Weights, biases and parameters arrive through the load port, another network before each input."""
+    rng = random.Random(tiles)
+    core = cim(weights="loaded", parameters="loaded", banks=banks, array_rows=1024 if tiles == 1 else 25)
+    specs = [
+        [
+            random_spec(rng, fan_in=13, neurons=n, leak=("linear", d), reset="subtract", bias=True, theta=9, r=r),
+            random_spec(rng, fan_in=n, neurons=3, leak=("linear", d), reset="zero", bias=True),
+        ]
+        for n, d, r in ((7, 3, 4), (7, 1, 9))
+    ]
+    nets = [network_of(layers) for layers in specs]
+    widest = max(nets, key=lambda net: max(int(layer.accumulator_bits().max()) for layer in net.layers))
+    plan = plan_core(widest, CimConfig(**{**vars(core), "bits": 10}), steps=4)
+    assert (plan.layers[0].tiles, plan.layers[0].banks) == (tiles, banks)
+    spikes = random_spikes(3, 2, 4, 13)
+    for order in (nets, nets[::-1]):
+        run = run_core(plan, spikes, images={b: image_words(plan, net) for b, net in enumerate(order)}, stall=2)
+        traces = [simulate(net, spikes[b : b + 1], potentials=True) for b, net in enumerate(order)]
+        np.testing.assert_array_equal(run.spikes, np.concatenate([trace.spikes[-1] for trace in traces]))
+        for index, layer in enumerate(("fc1", "fc2")):
+            shown = np.array([[int(v) for v in p.values] for p in run.probes[layer]])
+            potentials = np.concatenate([trace.potentials[index][0] for trace in traces])
+            np.testing.assert_array_equal(shown, potentials)
+
+
+def layer(**keys):
+    return random_spec(random.Random(0), **{"fan_in": 30, "neurons": 4, "leak": ("linear", 2), **keys})
+
+
+@pytest.mark.parametrize(
+    ("specs", "keys", "message"),
+    [
+        ([layer()], {"bits": 6}, r"core.bits: 6 was given; layer 'fc1' needs [89] for its weights"),
+        ([layer(leak=("linear", 256))], {}, r"layer 'fc1': a decay of 256 is beyond its [89]-bit potentials"),
+        (
+            [layer(leak=("shift", 3))],
+            {},
+            r"layer 'fc1': leak shift 3: .*none and linear: \[quantise\] leak = .linear.",
+        ),
+        (
+            [layer()],
+            {"array_rows": 8},
+            r"core.array_rows: 8 was given; layer 'fc1' needs 1\d rows even with one weight",
+        ),
+        ([layer()], {"array_columns": 1, "arrays": 3}, r"core.arrays: 3 was given; the network takes 4 .*fc1 4"),
+    ],
+)
+def test_refused(specs, keys, message):
+    with pytest.raises(InputError, match=message):
+        plan_core(network_of(specs), cim(**keys), steps=1)
+
+
+def test_other_kinds_are_refused():
+    graph = random_graph(3, chain=True)
+    plain = [entry.is_plain for entry in graph.layers]
+    assert not all(plain)
+    with pytest.raises(InputError, match=f"layer '{graph.layers[plain.index(False)].name}'"):
+        plan_core(graph, cim(), steps=1)
+
+
+def test_arrays_and_memories():
+    """Tiles, banks and pieces cover every source and neuron once; the export has the arrays that the model lists."""
+    network = network_of([layer(neurons=11, bias=True)])
+    core = cim(array_rows=32, array_columns=4, banks=2)
+    plan = plan_core(network, core, steps=2)
+    (entry,) = plan.layers
+    assert isinstance(entry, CimPlan)
+    assert (entry.tiles, len(entry.arrays)) == (4, 4 * 2 * 3)
+    assert all(array.rows <= 32 for array in entry.arrays)
+    weights = np.zeros((11, 30), np.int64)
+    for array in entry.arrays:
+        rows = np.array([[row >> n & 1 for n in range(array.columns)] for row in entry.contents(array)])
+        sources = range(array.tile * 2 + array.bank, 30, 8)
+        for place, source in enumerate(sources):
+            at = (0 if array.bank else entry.bits) + 4 * place
+            word = (rows[at : at + 4] * np.array([1, 2, 4, -8])[:, None]).sum(axis=0)
+            weights[array.first : array.first + array.columns, source] += word
+    np.testing.assert_array_equal(weights, network.layers[0].connections[0].weights)
+    check_memories(plan, CimCost(network, core, steps=2))
+
+
+@pytest.mark.parametrize("fault", ["conflict", "beyond"])
+def test_array_asserts_its_protocol(fault):
+    """Reading a row that is being written, or one that does not exist, ends a simulation."""
+    array = Sram(name="a", depth=5, width=3, port_type="cim")
+
+    async def bench(ctx):
+        ctx.set(array.w_en, 1)
+        ctx.set(array.w_addr, 2 if fault == "conflict" else 5)
+        ctx.set(array.r2_en, 1)
+        ctx.set(array.r2_addr, 2)
+        await ctx.delay(3e-6)
+
+    sim = Simulator(array)
+    sim.add_clock(1e-6)
+    sim.add_testbench(bench)
+    with pytest.raises(AssertionError):
+        sim.run()
+
+
+@pytest.mark.parametrize(("row", "said"), [("3'd2", "row 2 is read while it is written"), ("3'd5", "no such row: 2")])
+def test_exported_array_asserts_its_protocol(row, said, need_tool, tmp_path):
+    need_tool("iverilog")
+    (tmp_path / "array.v").write_text(verilog_body("cim"))
+    (tmp_path / "bench.v").write_text(
+        "module bench; reg clk = 0; wire [2:0] a, b;"
+        "spikeloom_cim_array #(.WIDTH(3), .DEPTH(5), .ADDRESS(3)) array (.clk(clk), .r_en(1'b1), .r_addr(3'd2),"
+        f".r_data(a), .r2_en(1'b0), .r2_addr(3'd0), .r2_data(b), .w_en(1'b1), .w_addr({row}), .w_data(3'd0),"
+        ".w_mask(3'd7)); initial begin #1 clk = 1; #1 $finish; end endmodule"
+    )
+    subprocess.run(["iverilog", "-g2012", "-o", "sim", "array.v", "bench.v"], cwd=tmp_path, check=True)
+    done = subprocess.run(["vvp", "sim"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert said in done.stdout
