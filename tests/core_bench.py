@@ -137,6 +137,9 @@ def run_core(
                     run.spikes[b, t, int(exit_.neuron(np.array(item.address)))] += 1
         while plan.decision != "none" and len(run.decisions) < batch:
             await ctx.tick()
+        for entry in plan.layers if plan.core.probe else ():  # layers that lag show potentials after the answer
+            while len(run.probes[entry.name]) < batch * steps * entry.groups:
+                await ctx.tick()
         run.dropped = ctx.get(dut.dropped)
         if plan.loads:
             run.refused, run.complete = ctx.get(dut.load_refused), ctx.get(dut.load_complete)

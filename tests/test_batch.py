@@ -84,7 +84,9 @@ def builds(tmp_path_factory, need_tool) -> Callable[[str], Built]:
 
 
 def maps(kind: str) -> IntegerNetwork:
-    """Two convolutions and a dense layer; or a recurrent layer of synaptic currents with a read-out."""
+    """Two convolutions and a dense layer; a convolution that reaches the output a step late; or a recurrent layer of
+    synaptic currents with a read-out.
+    """
     rng = np.random.Generator(np.random.Philox(key=[5, 0]))
 
     def weights(*shape: int) -> np.ndarray:
@@ -99,6 +101,14 @@ def maps(kind: str) -> IntegerNetwork:
             IntegerLayer(name="conv1", connections=(first,), threshold=9, leak=Leak(kind="shift", shifts=(2,)), **bits),
             IntegerLayer(name="conv2", connections=(second,), threshold=15, reset="subtract", **bits),
             IntegerLayer(name="fc", connections=(third,), threshold=25, **bits),
+        )
+    elif kind == "lagging":
+        first = Connection(weights=weights(2, 1, 3, 3), source_shape=(1, 6, 6), padding=(1, 1))
+        now = Connection(weights=weights(3, 36), source="input", source_shape=(1, 6, 6))
+        late = Connection(weights=weights(3, 72), source="conv", source_shape=(2, 6, 6), delay=1)
+        layers = (
+            IntegerLayer(name="conv", connections=(first,), threshold=9, **bits),
+            IntegerLayer(name="out", connections=(now, late), threshold=40, **bits),
         )
     else:
         loop = Connection(weights=weights(7, 7), source="hidden", delay=1)
@@ -115,8 +125,13 @@ def maps(kind: str) -> IntegerNetwork:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "core"),
-    [("convolution", {}), ("convolution", {"lanes": 2, **LOADED}), ("recurrent", {"lanes": 4, "readout": "tick"})],
-    ids=["convolution", "loaded", "recurrent"],
+    [
+        ("convolution", {}),
+        ("convolution", {"lanes": 2, **LOADED}),
+        ("recurrent", {"lanes": 4, "readout": "tick"}),
+        ("lagging", {"lanes": 1}),
+    ],
+    ids=["convolution", "loaded", "recurrent", "lagging"],
 )
 def test_layers_of_any_kind(kind, core, tmp_path, need_tool):
     """Maps and loops on compiled RTL: all that comes out, and every potential, in a row and alone, with stalls."""

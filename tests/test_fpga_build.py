@@ -34,13 +34,14 @@ def test_blocks_of_a_memory():
     assert BOARD.blocks(memory("a", 256, 16)) == 1
     assert BOARD.blocks(memory("a", 257, 16)) == 2
     assert BOARD.blocks(memory("a", 2048, 2)) == 1
-    assert BOARD.blocks(memory("a", 4, 88)) == 6
+    assert BOARD.blocks(memory("a", 5, 88)) == 6
+    assert BOARD.blocks(memory("a", 4, 88)) == 0  # flip-flops
     assert BOARDS["ulx3s"].blocks(memory("a", 512, 36)) == 1
 
 
 def test_weights_move_to_spram_only_when_needed():
     small, large = memory("fc2.weights", 256, 16), memory("fc1.weights", 6272, 64)
-    assert place_memories(BOARD, (small, memory("fc1.potentials", 4, 88))) == (frozenset(), 7, 0)
+    assert place_memories(BOARD, (small, memory("fc1.potentials", 5, 88))) == (frozenset(), 7, 0)
     assert place_memories(BOARD, (small, large)) == (frozenset({"fc1.weights"}), 1, 4)
     assert check_memories(BOARD, (small, large), weights_fixed=False) == {"fc1.weights"}
 
@@ -53,7 +54,12 @@ def test_too_small_says_by_which_resource_and_how_far():
         "icebreaker: memories of 392 kbit are too large: 100 blocks of memory of 4 kbit are needed, 3.3 times" in text
     )
     assert "accepted is at most 30 blocks (120 kbit) and 4 SPRAM (1024 kbit, loaded weights only)" in text
-    assert text.endswith("core.weights = 'loaded' lets weights use the SPRAM")
+    assert text.endswith(
+        "; the most, 100, are taken by fc1.weights with 6272 rows of 64 bits; "
+        "with core.weights = 'loaded' the weights fit into the SPRAM"
+    )
+    with pytest.raises(InputError, match=r"with 8 rows of 900 bits; fewer core.lanes make rows narrower and memories"):
+        check_memories(BOARD, (memory("fc1.potentials", 8, 900),), weights_fixed=True)
     with pytest.raises(InputError, match=r"6 SPRAM of 256 kbit are needed, 1\.5 times"):
         check_memories(BOARD, (memory("fc1.weights", 6272, 96),), weights_fixed=False)
     used = available(BOARD) | {"luts": 6000}

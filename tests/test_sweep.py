@@ -5,6 +5,7 @@ import pytest
 
 from core_bench import check_core, run_core
 from spikeloom.config import DigitalConfig
+from spikeloom.mapping.image import image_words
 from spikeloom.mapping.plan import plan_core
 from spikeloom.mapping.sweep import SweepPlan, axis_table
 from spikeloom.network.connections import Connection
@@ -44,8 +45,6 @@ def check(network: IntegerNetwork, *, lanes="full", stall=0, inputs=2, steps=6, 
     plan = plan_core(network, DigitalConfig(lanes=lanes, probe=True, **core), steps=steps)
     images = None
     if plan.loads:
-        from spikeloom.mapping.image import image_words
-
         images = {0: image_words(plan)}
     run = run_core(plan, spikes, stall=stall, seed=seed, images=images, limit=60_000)
     check_core(plan, spikes, run, trace)
@@ -218,3 +217,58 @@ def test_a_step_costs_what_its_spikes_touch():
     reached = geometry.matrix(np.ones(geometry.weights, np.int64)).sum(axis=0)
     assert 4 * touched == int(spikes[0].sum(axis=0) @ reached)
     assert run.cycles <= touched + 2 * steps + entry.groups + 4 * int(run.spikes[0, -1].sum()) + 40
+
+
+def _lagging(state: str) -> IntegerNetwork:
+    """A convolution whose spikes reach the output a step late: its last step goes on when the answer has left."""
+    numbers = np.random.Generator(np.random.Philox(key=[3, 1]))
+    common = {"weight_bits": 4, "potential_bits": 9, "threshold": 60, "reset": "subtract"}
+    kernel = Connection(weights=numbers.integers(1, 8, (2, 1, 3, 3)), source_shape=(1, 6, 6), padding=(1, 1))
+    into = Connection(weights=numbers.integers(-5, 8, (3, 36)), source="input", source_shape=(1, 6, 6))
+    late = Connection(weights=numbers.integers(2, 8, (3, 72)), source="c", source_shape=(2, 6, 6), delay=1)
+    layers = (
+        IntegerLayer(name="c", connections=(kernel,), **common),
+        IntegerLayer(name="out", connections=(into, late), **common),
+    )
+    return IntegerNetwork(name="net", layers=layers, state=state)
+
+
+def _part_of(plan, layer: str, kind: str) -> list[int]:
+    """The image of what the core holds, of one region alone."""
+    words, at = image_words(plan), 4
+    for number, (name, what, rows, bits) in enumerate(plan.regions):
+        size = 1 + rows * -(-bits // 32)
+        assert words[at] == number << 24 | rows
+        if (name, what) == (layer, kind):
+            return [*words[:3], size, *words[at : at + size]]
+        at += size
+    raise KeyError(layer, kind)
+
+
+@pytest.mark.parametrize("parts", [("c", "registers"), ("c", "weights"), ("out", "registers")])
+def test_an_image_waits_for_layers_that_lag(parts):
+    """Between two inputs a part of the core is loaded with what it holds: nothing changes, whatever lags."""
+    core = DigitalConfig(lanes=[1, 3], decision="none", parameters="loaded", weights="loaded", probe=True)
+    network = _lagging("clear")
+    plan = plan_core(network, core, steps=3)
+    assert plan.lagging == ("c",)
+    words = image_words(plan)
+    spikes = (np.random.Generator(np.random.Philox(key=[3, 2])).random((3, 3, 36)) < 0.5).astype(np.uint8)
+    trace = simulate(network, spikes, potentials=True)
+    part = _part_of(plan, *parts)
+    for stall in (0, 3):
+        run = run_core(plan, spikes, images={0: words, 1: part, 2: part}, stall=stall, seed=stall)
+        assert (run.refused, run.complete) == (0, 1)
+        check_core(plan, spikes, run, trace)
+
+
+def test_kept_potentials_are_cleared_by_parameters_whatever_lags():
+    core = DigitalConfig(lanes=[1, 3], decision="none", parameters="loaded", probe=True)
+    network = _lagging("keep")
+    plan = plan_core(network, core, steps=3)
+    spikes = (np.random.Generator(np.random.Philox(key=[3, 4])).random((3, 3, 36)) < 0.5).astype(np.uint8)
+    words = dict.fromkeys(range(3), image_words(plan))
+    at_once, rested = (run_core(plan, spikes, images=words, rest=rest) for rest in (None, plan.settle))
+    np.testing.assert_array_equal(at_once.spikes, rested.spikes)
+    assert at_once.spikes.any()
+    assert [int(p.values[0]) for p in at_once.probes["c"]] == [int(p.values[0]) for p in rested.probes["c"]]

@@ -215,6 +215,9 @@ class CompiledDesign:
         for layer in manifest["layers"]:
             name = f"probe_{layer['name']}"
             if name in payloads:
+                given, wanted = len(payloads[name]), batch * steps * layer["rows"]
+                if given != wanted:
+                    raise SpikeloomError(f"{manifest['name']}: {given} words of {name}, {wanted} expected")
                 potentials[layer["name"]] = _potentials(payloads[name], layer, batch, steps)
         return BatchResult(
             spikes=spikes,
@@ -438,6 +441,12 @@ def _ports_header(manifest: dict) -> str:
             return f"word(model.{names[n]}___05Fpayload, {bit // WORD}) >> {bit % WORD} & 1"
         return "true" if streams[n].name == "decision" else "false"
 
+    def probed(n: int) -> int:
+        """Words that a probe gives for each input: a payload for each row of each step."""
+        name = streams[n].name
+        rows = {f"probe_{layer['name']}": layer["rows"] for layer in manifest["layers"]}
+        return rows[name] * manifest["steps"] * streams[n].words if name in rows else 0
+
     ends = " || ".join(f"s == {n}" for n, stream in enumerate(streams) if not stream.name.startswith("probe_"))
     words = manifest.get("load_bits", WORD) // WORD
     payload = {
@@ -473,7 +482,9 @@ def _ports_header(manifest: dict) -> str:
         + "}\ninline bool closes(const Model& model, int s) {\n"
         + switch(lambda n: f"return {closing(n)};", "return false;")
         + f"}}\ninline bool counts_as_end(int s) {{ return {ends}; }}\n"
-        + "inline void set_load(Model& model, bool valid, const uint32_t* words) {\n"
+        + "inline uint64_t probe_words(int s) {\n"
+        + switch(lambda n: f"return {probed(n)};", "return 0;")
+        + "}\ninline void set_load(Model& model, bool valid, const uint32_t* words) {\n"
         + load
         + "}\n"
         + "inline bool load_ready(const Model& model) {\n"

@@ -1,9 +1,10 @@
 """The cocotb bench of a core behind a serial line: the host's `Session` against the pins rx and tx, bit by bit.
 
 The JSON file named by SPIKELOOM_LINK holds `link` (fields of LinkFormat), `words`, `expected` {stream: words},
-`divisor`, `clock_ratio` (periods of the core's clock in one of `clk`, where a PLL multiplies it), `faults` (percent of the frames to the board that the line damages, and hundredths of a percent of the bytes
-from it), `refused` (play senseless frames first), `seed`, `settle`, `quiet_cycles`, `retry_cycles`, `attempts`, `pins`
-{part: name} and `report` (file for what the bench saw).
+`divisor`, `clock_ratio` (periods of the core's clock in one of `clk`, where a PLL multiplies it), `faults` (percent of
+the frames to the board that the line damages, and hundredths of a percent of the bytes from it), `refused` (play
+senseless frames first), `seed`, `settle`, `quiet_cycles`, `retry_cycles`, `attempts`, `pins` {part: name} and `report`
+(file for what the bench saw).
 """
 
 import json

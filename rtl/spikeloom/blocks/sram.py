@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..items import address_bits
 
-__all__ = ["ExportPlatform", "MemoryRecord", "Sram", "spram_count"]
+__all__ = ["FLIP_FLOP_ROWS", "ExportPlatform", "MemoryRecord", "Sram", "spram_count"]
 
 PortType = Literal["rom", "rom2", "1r1w", "2r1w", "cim"]
 VERILOG_MODULE: dict[PortType, str] = {
@@ -71,6 +71,9 @@ class ExportPlatform:
             **{("o_" if name in ("r_data", "r2_data") else "i_") + name: signal for name, signal in ports.items()},
         )
 
+
+FLIP_FLOP_ROWS = 4
+"""Memories of so few rows are flip-flops on an FPGA: its blocks are deep, and one holds 16 to 36 bits of a row."""
 
 SPRAM_ROWS, SPRAM_BITS = 16384, 16
 """Of the large single-port memory of an iCE40 UltraPlus; it has no initial contents."""
@@ -134,8 +137,9 @@ class Sram(wiring.Component):
         if record.name in getattr(platform, "spram_memories", ()):
             self._spram(m)
             return m
+        style = "registers" if record.depth <= FLIP_FLOP_ROWS else "block"
         m.submodules.body = body = memory.Memory(
-            shape=record.width, depth=record.depth, init=record.contents, attrs={"ram_style": "block"}
+            shape=record.width, depth=record.depth, init=record.contents, attrs={"ram_style": style}
         )
         for read in ("r", "r2") if "r2_en" in ports else ("r",):
             port = body.read_port()

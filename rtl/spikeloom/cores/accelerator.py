@@ -247,16 +247,18 @@ class Accelerator(wiring.Component):
         for n, target in enumerate(targets):
             source = getattr(port, f"region{n}")
             m.d.comb += [target.en.eq(source.en), target.row.eq(source.row), target.data.eq(source.data)]
-        # Inputs under way, from their first item in to their last tick out.
-        flying = Signal(IN_FLIGHT_BITS)
+        # Inputs under way, from their first item in to their last tick out, and to that of each layer that lags.
         inside = Signal()
         entered = self.events_in.valid & self.events_in.ready
-        ended = entered & self.events_in.p.tick & self.events_in.p.last
-        left = self.events_out.valid & self.events_out.ready & self.events_out.p.tick & self.events_out.p.last
-        m.d.sync += flying.eq(flying + (entered & ~inside) - left)
         with m.If(entered):
-            m.d.sync += inside.eq(~ended)
-        idle = flying == 0
+            m.d.sync += inside.eq(~(self.events_in.p.tick & self.events_in.p.last))
+        idle: Value = Const(1)
+        full: Value = Const(0)
+        for name, o in {"": self.events_out, **{f"_{name}": engines[name].o for name in plan.lagging}}.items():
+            flying = Signal(IN_FLIGHT_BITS, name=f"flying{name}")
+            left = o.valid & o.ready & o.p.tick & o.p.last
+            m.d.sync += flying.eq(flying + (entered & ~inside) - left)
+            idle, full = idle & (flying == 0), full | flying.all()
         streaming = plan.streams
         m.d.comb += [
             port.i.payload.eq(self.load.payload),
@@ -280,9 +282,9 @@ class Accelerator(wiring.Component):
                 self.load_tile.eq(engine.tile_wanted),
                 self.weight_waits.eq(engine.weight_waits),
             ]
-            return (port.first & ~inside) | (~inside & flying.all())
+            return (port.first & ~inside) | (~inside & full)
         # An image that is being offered goes before the next input.
-        return port.busy | (self.load.valid & ~inside) | (~inside & flying.all())
+        return port.busy | (self.load.valid & ~inside) | (~inside & full)
 
 
 def _depth(given: int | str, default: int) -> int:

@@ -1,5 +1,6 @@
 """FPGA boards: a linked core on their pins, with their clock and lights, by the definitions of amaranth-boards."""
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ from amaranth.hdl import *
 from amaranth.lib import io
 from amaranth.lib.cdc import ResetSynchronizer
 
-from ..blocks.sram import ExportPlatform, MemoryRecord, spram_count
+from ..blocks.sram import FLIP_FLOP_ROWS, ExportPlatform, MemoryRecord, spram_count
 from ..errors import InputError
 from ..mapping.plan import CorePlan
 from .link import LinkedCore
@@ -61,7 +62,9 @@ class Board:
         return max(rows * bits for rows, bits in self.block_shapes)
 
     def blocks(self, record: MemoryRecord) -> int:
-        """Blocks that a memory takes, in the shape that suits it best."""
+        """Blocks that a memory takes, in the shape that suits it best; shallow ones are flip-flops."""
+        if record.depth <= FLIP_FLOP_ROWS:
+            return 0
         return min(-(-record.depth // rows) * -(-record.width // bits) for rows, bits in self.block_shapes)
 
 
@@ -299,10 +302,26 @@ def check_memories(board: Board, memories: tuple[MemoryRecord, ...], weights_fix
     accepted = f"at most {board.block_rams} blocks ({board.block_rams * kbit:g} kbit)"
     if board.sprams:
         accepted += f" and {board.sprams} SPRAM ({board.sprams * 256} kbit, loaded weights only)"
-    largest = max(memories, key=lambda m: m.bits)
-    hint = "; core.weights = 'loaded' lets weights use the SPRAM" if board.sprams and weights_fixed else ""
+    taken = {m.name: spram_count(m) if m.name in moved else board.blocks(m) for m in memories}
+    most = max(memories, key=lambda m: taken[m.name])
+    hints = []
+    if most.width > most.depth:
+        hints.append("fewer core.lanes make rows narrower and memories deeper")
+    elif weights_fixed and _would_fit(board, memories):
+        hints.append("with core.weights = 'loaded' the weights fit into the SPRAM")
     raise InputError(
         f"{board.name}: memories of {sum(m.bits for m in memories) / 1024:.0f} kbit are too large: "
-        f"{' and '.join(problems)} what is there; accepted is {accepted}; the largest is {largest.name} with "
-        f"{largest.depth} rows of {largest.width} bits{hint}"
+        f"{' and '.join(problems)} what is there; accepted is {accepted}; the most, {taken[most.name]}, are taken by "
+        f"{most.name} with {most.depth} rows of {most.width} bits{''.join(f'; {hint}' for hint in hints)}"
     )
+
+
+def _would_fit(board: Board, memories: tuple[MemoryRecord, ...]) -> bool:
+    """Whether weights that are loaded, not fixed, would leave enough blocks."""
+    loaded = tuple(
+        dataclasses.replace(m, port_type="1r1w", contents=(), exclusive=True)
+        if m.port_type == "rom" and m.name.endswith(".weights") else m
+        for m in memories
+    )  # fmt: skip
+    _, blocks, sprams = place_memories(board, loaded)
+    return blocks <= board.block_rams and sprams <= board.sprams

@@ -298,11 +298,38 @@ class CorePlan:
 
     @property
     def settle(self) -> int:
-        """Cycles after which a core that was reset, loaded or has answered is at rest: its memories are cleared."""
+        """Cycles after which a core that was reset, loaded or has answered is at rest: its memories are cleared.
+
+        Layers that lag may have the spikes of their last step and two sweeps before them when the answer leaves.
+        """
         rows = [entry.groups for entry in self.layers if isinstance(entry, SweepPlan)]
         if self.folded is not None:
             rows = [self.folded.steps * self.folded.input_rows]
-        return max(self.network.outputs, *rows, 0) + 8
+        lag = sum(
+            min(entry.groups * entry.layer.fan_in, entry.layer.dense_operations) * entry.layer.max_count
+            + 2 * entry.groups
+            for entry in self.layers
+            if entry.name in self.lagging
+        )
+        return max(self.network.outputs, *rows, 0) + lag + 8
+
+    @cached_property
+    def lagging(self) -> tuple[str, ...]:
+        """Layers that may be at their last step yet when the last tick of the output has left.
+
+        These are the layers that reach the output through delays only: it does not wait for their last step.
+        """
+        network = self.network
+        if self.folded is not None:
+            return ()
+        waited, before = {network.layers[-1].name}, 0
+        while len(waited) > before:
+            before = len(waited)
+            for layer in network.layers:
+                if layer.name in waited:
+                    edges = zip(network.sources(layer), layer.connections, strict=True)
+                    waited |= {source for source, connection in edges if connection.delay == 0}
+        return tuple(layer.name for layer in network.layers if layer.name not in waited)
 
     @property
     def input_slots(self) -> EventSlots:
