@@ -38,16 +38,29 @@ OutOption = Annotated[Path | None, typer.Option("--out", help="folder that holds
 
 
 RESETS = ("zero", "subtract", "delayed_zero", "delayed_subtract")
+SYNAPSES = ("same_step", "next_step", "jump")
+INTEGRATIONS = ("euler", "exponential")
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 and the number of the signal."""
 
 
-def _check_unstored(dt: float | None, reset: str | None) -> None:
-    """Refuse options for what NIR does not store, before anything is read."""
-    if reset is not None and reset not in RESETS:
-        raise InputError(f"--reset: {reset!r} was given; accepted: {', '.join(RESETS)}")
+SynapseOption = Annotated[
+    str | None, typer.Option(help="how spikes change a synaptic current: same_step (snnTorch), next_step, jump (Norse)")
+]
+IntegrationOption = Annotated[
+    str | None, typer.Option(help="what a step leaves of a potential: euler, or exponential (sinabs)")
+]
+
+
+def _unstored(dt: float | None, reset: str | None, synapse: str | None, integration: str | None) -> dict[str, Any]:
+    """What the user says of what NIR does not store; refused before anything is read."""
+    words = {"reset": (reset, RESETS), "synapse": (synapse, SYNAPSES), "integration": (integration, INTEGRATIONS)}
+    for option, (given, accepted) in words.items():
+        if given is not None and given not in accepted:
+            raise InputError(f"--{option}: {given!r} was given; accepted: {', '.join(accepted)}")
     if dt is not None and not 0 < dt < float("inf"):
         raise InputError(f"--dt: {dt} was given; accepted: a number above 0, in seconds")
+    return {"dt": dt, "reset": reset, "synapse": synapse, "integration": integration}
 
 
 def _version(wanted: bool) -> None:
@@ -73,6 +86,8 @@ def new(
         float | None, typer.Option(help="time step of the training in seconds; NIR does not store it")
     ] = None,
     reset: Annotated[str | None, typer.Option(help="zero, subtract, delayed_zero or delayed_subtract")] = None,
+    synapse: SynapseOption = None,
+    integration: IntegrationOption = None,
     force: Annotated[bool, typer.Option(help="replace an existing file")] = False,
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
@@ -84,14 +99,15 @@ def new(
         from .output import write_atomic
         from .project import ZOO, propose
 
-        _check_unstored(dt, reset)
+        given = _unstored(dt, reset, synapse, integration)
         named = network.startswith(ZOO)
-        config = propose(network, dt=dt, reset=reset)
+        config = propose(network, **given)
         target = output or Path(f"{config.name}.toml")
         if not named:
-            import_nir(Path(network), dt=config.network.dt, reset=config.network.reset)  # wrong files are told now
+            how = config.network  # wrong files are told now
+            import_nir(Path(network), dt=how.dt, reset=how.reset, synapse=how.synapse, integration=how.integration)
             relative = os.path.relpath(network, target.resolve().parent)
-            config = propose(relative, dt=dt, reset=reset)
+            config = propose(relative, **given)
         if target.exists() and not force:
             raise InputError(f"{target}: exists; give another --output, or --force to replace it")
         write_atomic(target, render_config(config))
@@ -103,6 +119,8 @@ def inspect(
     network: Annotated[str, typer.Argument(metavar="NET.nir", help="NIR file, zoo:NAME, or a configuration (.toml)")],
     dt: Annotated[float | None, typer.Option(help="time step of the training in seconds")] = None,
     reset: Annotated[str | None, typer.Option(help="zero, subtract, delayed_zero or delayed_subtract")] = None,
+    synapse: SynapseOption = None,
+    integration: IntegrationOption = None,
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> None:
@@ -112,14 +130,15 @@ def inspect(
 
         from .project import ZOO, Project, propose
 
-        _check_unstored(dt, reset)
+        given = _unstored(dt, reset, synapse, integration)
         if network.endswith(".toml"):
             project = Project.load(network)
         elif network.startswith(ZOO):
-            project = Project(config=propose(network, dt=dt, reset=reset), folder=Path.cwd(), origin=network)
+            project = Project(config=propose(network, **given), folder=Path.cwd(), origin=network)
         else:
             # Time constants are not needed to look inside: say what was assumed.
-            config = propose(network, dt=1e-3 if dt is None else dt, reset=reset or "zero")
+            given |= {"dt": 1e-3 if dt is None else dt, "reset": reset or "zero"}
+            config = propose(network, **given)
             project = Project(config=config, folder=Path.cwd(), origin=network)
             if dt is None or reset is None:
                 ui.note("assumed --dt 1e-3 --reset zero where not given: NIR stores neither")

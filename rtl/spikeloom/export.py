@@ -189,6 +189,9 @@ def elaborate(
     plan = project.plan
     network = project.network
     inputs = inputs or project.inputs(BENCH_INPUTS)
+    if config.host.bus != "none":
+        with project.named("host"):  # what does not fit its registers is told before the long work
+            host_registers(plan, config.name)
     progress("gateware")
     core = Accelerator(plan)
     exported = verilog(plan, config.name, core)

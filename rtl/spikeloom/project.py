@@ -182,11 +182,18 @@ class Project:
         return Inputs(spikes=coded.spikes, current=coded.current, labels=labels, values=kept, shape=shape)
 
 
-def propose(file: str, *, dt: float | None = None, reset: str | None = None) -> Config:
+def propose(
+    file: str,
+    *,
+    dt: float | None = None,
+    reset: str | None = None,
+    synapse: str | None = None,
+    integration: str | None = None,
+) -> Config:
     """A configuration to start from for the NIR file `file` (a path, or `zoo:NAME`).
 
     A network of the zoo comes with its settings; for another one `dt` and `reset` are needed, because NIR does not
-    store them, and everything else is the default.
+    store them, and everything else is the default; `synapse` and `integration` as in `import_nir`.
 
     Raises
     ------
@@ -196,7 +203,8 @@ def propose(file: str, *, dt: float | None = None, reset: str | None = None) -> 
     if file.startswith(ZOO):
         name = file[len(ZOO) :]
         table = zoo.settings(name)
-        for option, given in (("--dt", dt), ("--reset", reset)):
+        options = {"--dt": dt, "--reset": reset, "--synapse": synapse, "--integration": integration}
+        for option, given in options.items():
             if given is not None:
                 raise InputError(f"{option}: {given} was given; {file} comes with its own: leave the option out")
         return Config(
@@ -224,4 +232,11 @@ def propose(file: str, *, dt: float | None = None, reset: str | None = None) -> 
     name = re.sub(r"[^a-z0-9_]+", "_", Path(file).stem.lower()).strip("_")[:40] or "network"
     if not name[0].isalpha():
         name = f"n_{name}"
-    return Config(name=name, network=NetworkConfig(file=file, dt=dt, reset=reset))  # type: ignore[arg-type]
+    further = {"synapse": synapse, "integration": integration}
+    network = NetworkConfig(
+        file=file,
+        dt=dt,
+        reset=reset,  # type: ignore[arg-type]
+        **{key: value for key, value in further.items() if value is not None},  # type: ignore[arg-type]
+    )
+    return Config(name=name, network=network)

@@ -250,8 +250,8 @@ class LinkedCore(wiring.Component):
     Members
     -------
     rx, tx : the line
-    heartbeat, busy, error : Out(1); busy: an input is under way; error: since the last reset a frame was damaged or
-        refused, a byte had no stop bit, an event was dropped or an image refused
+    heartbeat, busy, error : Out(1); busy: an input is under way; error: a frame was damaged or refused or a
+        byte had no stop bit (since power came on), or an event was dropped or an image refused (since the last reset)
     answer : Out, index of the latest decision (where there is one)
     """
 

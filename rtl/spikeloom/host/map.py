@@ -80,14 +80,14 @@ def host_registers(plan: CorePlan, name: str) -> RegisterMap:
     value_bits, number_bits = plan.network.layers[-1].potential_bits, index_bits(plan)
     if plan.input_slots.events > 1:
         raise InputError(
-            f"host: core.events_per_cycle: {plan.input_slots.events} was given; accepted is 1: "
+            f"core.events_per_cycle: {plan.input_slots.events} was given; accepted is 1: "
             "a register hands over one event"
         )
     for what, bits in (("an input event", entrance.bits + 2), ("an output event", exit_.bits + 2)):
         if bits > REGISTER_BITS - 1:
-            raise InputError(f"host: {what} has {bits} bits; accepted are {REGISTER_BITS - 1}, what a register holds")
+            raise InputError(f"{what} has {bits} bits; accepted are {REGISTER_BITS - 1}, what a register holds")
     if not fires and value_bits > REGISTER_BITS:
-        raise InputError(f"host: values of {value_bits} bits were given; accepted are up to {REGISTER_BITS}")
+        raise InputError(f"values of {value_bits} bits were given; accepted are up to {REGISTER_BITS}")
     registers: list[Register] = []
 
     def add(name: str, address: int, access, doc: str, *fields: Field, **options) -> None:

@@ -274,7 +274,7 @@ class _Folder:
             self.values.fail(
                 key,
                 f"{what} = {tau.min():g} is shorter than dt = {self.dt:g}, so a step would turn the sign of the "
-                f"{state}; accepted is a dt of at most {tau.min():g}",
+                f"{state}; accepted is a dt of at most {tau.min():g}, or integration = 'exponential'",
             )
         share = np.minimum(self.dt / tau, 1.0)
         return share if np.ptp(share) > UNIFORM else np.full(len(share), share[0])

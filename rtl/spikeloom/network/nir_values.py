@@ -82,6 +82,10 @@ class Values:
         if len(given) != axes + 1:
             names = "[channels, height, width]" if axes == 2 else "[channels, length]"
             self.fail(key, f"its input has shape {list(given)}; accepted is {names}")
+        stored = node.values.get("input_shape")
+        stored = () if stored is None else tuple(int(n) for n in np.ravel(stored))
+        if stored and stored != given[1:]:
+            self.fail(key, f"input_shape {list(stored)} behind maps of {list(given[1:])}; accepted is the same of both")
         stride = self.integers(key, node, "stride", axes, (1,) * axes)
         dilation = self.integers(key, node, "dilation", axes, (1,) * axes)
         if any(n != 1 for n in dilation):
