@@ -166,7 +166,8 @@ def test_train_without_torch(say, monkeypatch, tmp_path):
     assert not list(tmp_path.iterdir())
     refused(
         say("train", "digit"),
-        "network 'digit': `train` knows digits, interception, mnist4, mnist8, nmnist, recurrent; did you mean 'digits'?",
+        "network 'digit': `train` knows digits, interception, mnist4, mnist8, nmnist, recurrent; "
+        "did you mean 'digits'?",
     )
 
 
@@ -215,6 +216,15 @@ def test_new_and_inspect(say, tmp_path):
     assert guessed.object["layers"][0]["decay"] == pytest.approx(0.75)
     assert guessed.err.startswith("assumed --dt 1e-3 --reset zero where not given: NIR stores neither\n")
     assert "w2" in say("inspect", "My net-2.nir", *options).out
+    # How a framework steps goes into the configuration too.
+    further = ("--synapse", "jump", "--integration", "exponential")
+    assert say("new", "My net-2.nir", *options, *further, "-o", "e.toml").code == 0
+    config = load_config(tmp_path / "e.toml")
+    assert (config.network.synapse, config.network.integration) == ("jump", "exponential")
+    shown = say("inspect", "My net-2.nir", *options, *further, "--json").object
+    assert shown["layers"][0]["decay"] == pytest.approx(np.exp(-0.25))
+    accepted = "accepted: same_step, next_step, jump"
+    refused(say("new", "My net-2.nir", *options, "--synapse", "now"), f"--synapse: 'now' was given; {accepted}")
 
 
 def test_zoo(say, tmp_path):
@@ -222,7 +232,8 @@ def test_zoo(say, tmp_path):
     assert load_config(tmp_path / "digits.toml").data.set == "digits"
     refused(
         say("new", "zoo:digit"),
-        "zoo network 'digit': accepted are digits, interception, mnist4, mnist8, nmnist, recurrent; did you mean 'digits'?",
+        "zoo network 'digit': accepted are digits, interception, mnist4, mnist8, nmnist, recurrent; "
+        "did you mean 'digits'?",
     )
     for command in "new", "inspect":
         refused(
@@ -239,6 +250,12 @@ def test_zoo(say, tmp_path):
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Bad networks and configurations: `elaborate` says so, and writes nothing
+
+
+def test_what_a_host_cannot_take(say, tmp_path):
+    config = projects.make_project(tmp_path, core={"events_per_cycle": 2}, host={"bus": "axi4-lite"})
+    expected = f"{config}: host: core.events_per_cycle: 2 was given; accepted is 1: a register hands over one event"
+    refused(say("elaborate", str(config)), expected)
 
 
 def graph_with(sizes=projects.SIZES, *, nodes: dict | None = None, edges: list | None = None) -> nir.NIRGraph:

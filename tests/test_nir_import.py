@@ -313,7 +313,7 @@ def test_a_file_cut_anywhere_is_refused(tmp_path):
         (
             {"lif1": lif(2, tau=np.array([0.5, 0.5]))},
             "node 'lif1': tau = 0.5 is shorter than dt = 1, so a step would turn the sign of the potential; "
-            "accepted is a dt of at most 0.5",
+            "accepted is a dt of at most 0.5, or integration = 'exponential'",
         ),
         ({"lif1": lif(2, tau=np.zeros(2))}, "node 'lif1': tau = 0.0; accepted is a time above 0"),
         (

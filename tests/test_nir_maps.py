@@ -147,6 +147,7 @@ def bad_map(**changes):
     [
         ({"dilation": (2, 1)}, "dilation [2, 1]; accepted is 1"),
         ({"dilation": 2}, "dilation [2, 2]; accepted is 1"),
+        ({"input_shape": (4, 4)}, "input_shape [4, 4] behind maps of [6, 6]; accepted is the same of both"),
         ({"padding": "circular"}, "padding 'circular'; accepted are numbers, same, valid"),
         (
             {"padding": "same", "stride": 2},
