@@ -17,6 +17,21 @@ NEURONS = (
 )
 
 
+def two_maps() -> IntegerNetwork:
+    """Two convolutions: addresses of three fields, with gaps, come in and go out."""
+    rng = np.random.Generator(np.random.Philox(key=[6, 1]))
+    first = Connection(weights=rng.integers(-3, 6, (3, 2, 2, 2)), source_shape=(2, 3, 5), padding=(1, 0))
+    second = Connection(weights=rng.integers(-3, 6, (3, 3, 2, 1)), source_shape=(3, 4, 4))
+    bits = {"weight_bits": 4, "potential_bits": 8, "reset": "subtract"}
+    return IntegerNetwork(
+        name="maps",
+        layers=(
+            IntegerLayer(name="a", connections=(first,), threshold=6, **bits),
+            IntegerLayer(name="b", connections=(second,), threshold=5, **bits),
+        ),
+    )
+
+
 class _Builder:
     """Layers one after the other, each with connections from layers before it and, delayed, from any."""
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import projects
+from graph_networks import two_maps
 from spikeloom.errors import InputError
 from spikeloom.export import check_fresh, elaborate, read_manifest
 from spikeloom.network.integer import IntegerNetwork
@@ -42,6 +43,7 @@ CASES: dict[str, dict] = {
         "network": {"bias": True},
         "core": {"schedule": "folded", "lanes": 2, "weight_buffer": 20, "load_bits": 64, **LOADED},
     },
+    "maps": {},  # two convolutions, of an integer network
 }
 
 
@@ -53,7 +55,11 @@ def exports(tmp_path_factory):
     def build(case: str) -> Path:
         folder = root / "build" / case
         if not folder.exists():
-            elaborate(projects.load(projects.make_project(root, name=case, **CASES[case])), folder)
+            if case == "maps":
+                project = projects.of_network(two_maps(), root, name=case, probe=True)
+            else:
+                project = projects.load(projects.make_project(root, name=case, **CASES[case]))
+            elaborate(project, folder)
         return folder
 
     return build

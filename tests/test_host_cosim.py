@@ -7,10 +7,12 @@ import random
 import numpy as np
 import pytest
 
+from graph_networks import two_maps
 from networks import network_of, random_spec
 from projects import of_network
 from spikeloom.config import HostConfig
 from spikeloom.export import elaborate
+from spikeloom.items import AddressMap
 from spikeloom.mapping.image import build_image
 from spikeloom.network.integer import IntegerNetwork
 from spikeloom.network.reference import simulate
@@ -23,17 +25,17 @@ DESIGNS = {
     "loaded": {"bus": "axi4-lite", "core": {"lanes": 2, "weights": "loaded", "parameters": "loaded"}},
     "readout": {"bus": "wishbone", "readout": True, "core": {"lanes": "full", "readout": "tick"}},
     "parallel": {"bus": "axi4-lite", "core": {"lanes": "full", "decision": "first"}},
+    "maps": {"bus": "wishbone", "core": {"lanes": "full", "weights": "loaded"}},
 }
 
 
 def make(name: str, folder) -> tuple[Project, IntegerNetwork]:
     design, rng = DESIGNS[name], random.Random(name)
-    network = network_of(
-        [
-            random_spec(rng, fan_in=9, neurons=6, leak=("shift", 2), bias=True),
-            random_spec(rng, fan_in=6, neurons=5, readout=design.get("readout", False), reset="subtract"),
-        ]
-    )
+    dense = [
+        random_spec(rng, fan_in=9, neurons=6, leak=("shift", 2), bias=True),
+        random_spec(rng, fan_in=6, neurons=5, readout=design.get("readout", False), reset="subtract"),
+    ]
+    network = two_maps() if name == "maps" else network_of(dense)
     project = of_network(network, folder, name=name, steps=STEPS, **design["core"])
     config = dataclasses.replace(project.config, host=HostConfig(bus=design["bus"]))
     hosted = dataclasses.replace(project, config=config)
@@ -50,7 +52,10 @@ def entries(project: Project, network: IntegerNetwork, spikes: np.ndarray) -> li
         streams = expected_streams(plan, trace)
         expected: dict = {"values": None, "counts": None, "first": None, "answer": None, "readout": []}
         expected["streams"] = {"events": streams["events_out"]}
-        expected["spikes"] = [[int(t), int(n)] for t, n in np.argwhere(out)]
+        addresses = AddressMap(network.layers[-1].shape).of(np.arange(network.outputs))
+        expected["spikes"] = [
+            [int(t), int(n)] for t, n in sorted(np.argwhere(out), key=lambda s: (s[0], addresses[s[1]]))
+        ]
         if readout is None:
             counts = out.sum(axis=0)
             expected |= {"counts": counts.tolist(), "best": int(np.argmax(counts))}

@@ -110,7 +110,11 @@ class EventSlots:
 
 
 def encode_events(
-    spikes: np.ndarray, addressing: AddressMap | None = None, *, slots: EventSlots | None = None
+    spikes: np.ndarray,
+    addressing: AddressMap | None = None,
+    *,
+    slots: EventSlots | None = None,
+    leaving: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The words of a batch of inputs, and how many belong to each input.
 
@@ -123,10 +127,12 @@ def encode_events(
     slots : EventSlots, optional
         With several events per word, the slots of each bank are filled in ascending order of the addresses, so that a
         step takes as many words as its fullest bank needs, and a word for its tick.
+    leaving : bool
+        Addresses ascend within a step, as they do where spikes leave a core; by default neurons do.
 
     Returns
     -------
-    words : uint32 (uint64 where a word has more bits) [sum of counts], ascending neurons in a step, then its tick
+    words : uint32 (uint64 where a word has more bits) [sum of counts], the spikes of each step, then its tick
     counts : int64 [B]
     """
     batch, steps, neurons = spikes.shape
@@ -138,6 +144,9 @@ def encode_events(
         repeats = flat[step, neuron]
         step, neuron = np.repeat(step, repeats), np.repeat(neuron, repeats)
     address = addressing.of(neuron)
+    if leaving:
+        order = np.lexsort((address, step))
+        step, address = step[order], address[order]
     bank = address % slots.banks
     # Place of each event among those of its step and bank.
     order = np.lexsort((bank, step)) if slots.banks > 1 else np.arange(len(step))

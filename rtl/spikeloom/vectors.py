@@ -45,7 +45,8 @@ def load_stream(plan: CorePlan) -> tuple[list[int], list[int]]:
 
 def expected_streams(plan: CorePlan, trace: Trace) -> dict[str, list[int]]:
     """Payload words of every output stream (but the probes), in order, as the reference has them."""
-    streams = {"events_out": encode_events(trace.spikes[-1], AddressMap(plan.network.layers[-1].shape))[0].tolist()}
+    addressing = AddressMap(plan.network.layers[-1].shape)
+    streams = {"events_out": encode_events(trace.spikes[-1], addressing, leaving=True)[0].tolist()}
     index_bits = address_bits(plan.network.outputs)
     if plan.decision != "none":
         streams["decision"] = [
