@@ -10,7 +10,7 @@ from spikeloom.errors import InputError
 from spikeloom_analog.chip import StuckAt
 from spikeloom_analog.crossbar import Crossbar, IRLossWarning, Wire, differential
 from spikeloom_analog.devices import RRAM, Device, ideal
-from spikeloom_analog.ladder import bit_line_gains, transfer_matrix
+from spikeloom_analog.ladder import bit_line_currents, bit_line_gains, transfer_matrix
 from spikeloom_analog.laws import CubicIV, FixedNoise
 from spikeloom_analog.nodal import ArrayNodes
 from spikeloom_analog.streams import Purpose, stream
@@ -70,6 +70,22 @@ def test_very_lossy_lines():
     assert np.isfinite(found).all()
     assert (found >= 0).all()
     np.testing.assert_allclose(found[:, :5], transfer_matrix(g[:, :60], 1e6, 1e3)[:, :5], rtol=1e-9)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 17, 64])
+def test_small_and_large_ladders_agree(rows, monkeypatch):
+    g, v, _ = _array(rows, 5)
+    small = bit_line_currents(g, v[:, None], 4.0)
+    monkeypatch.setattr("spikeloom_analog.ladder.SMALL", 0)
+    np.testing.assert_allclose(small, bit_line_currents(g, v[:, None], 4.0), rtol=1e-13)
+
+
+def test_very_lossy_ladder():
+    """More attenuation than doubles hold: still the currents of the first rows' neighbours, no NaN."""
+    g = np.full((400, 2), 1.0)
+    v = np.ones((400, 1))
+    found = bit_line_currents(g, v, 1e3)
+    np.testing.assert_allclose(found, bit_line_currents(g[-50:], v[-50:], 1e3), rtol=1e-12)
 
 
 def test_read_is_linear_and_batched():

@@ -9,7 +9,7 @@ from spikeloom.errors import InputError
 from spikeloom_analog.chip import Chips, StuckAt
 from spikeloom_analog.devices import PCM, RRAM, Device, ideal
 from spikeloom_analog.laws import CubicIV, Endurance, FixedNoise, MiloIV, SinhIV, TableNoise, thermal_current_noise
-from spikeloom_analog.streams import Purpose, normals, stream
+from spikeloom_analog.streams import Purpose, Streams, normals, stream
 
 
 def test_published_numbers():
@@ -226,3 +226,12 @@ def test_streams_are_their_keys():
     others = [(1, 0, Purpose.READ, 6), (1, 1, Purpose.READ, 5), (1, 0, Purpose.DRIFT, 5), (2, 0, Purpose.READ, 5)]
     for key in others:
         assert not np.array_equal(stream(*key).standard_normal(3), z[0])
+
+
+def test_reused_generators_are_fresh_ones():
+    streams = Streams(3, Purpose.READ)
+    for seed, index in [(1, 0), (2**64 - 1, 7), (1, 0)]:
+        got = streams.at(seed, index)
+        expected = stream(seed, 3, Purpose.READ, index)
+        np.testing.assert_array_equal(got.standard_normal(5), expected.standard_normal(5))
+        assert got.integers(0, 7, 3, np.uint16).tolist() == expected.integers(0, 7, 3, np.uint16).tolist()

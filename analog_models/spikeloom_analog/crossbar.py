@@ -224,6 +224,11 @@ class Crossbar:
         open_rows = v != 0 if active is None else np.asarray(active, bool)
         if open_rows.shape != v.shape:
             raise InputError(f"active: shape {open_rows.shape} was given; accepted: that of v, {v.shape}")
+        parts = [self._gated(v[first : first + 64], open_rows[first : first + 64]) for first in range(0, len(v), 64)]
+        return np.concatenate(parts, axis=1) if parts else np.zeros((len(self.seeds), 0, self.shape[1]))
+
+    def _gated(self, v: np.ndarray, open_rows: np.ndarray) -> np.ndarray:
+        """`currents` of some vectors of gated_1t1r."""
         g = np.where(open_rows[None, :, :, None], self.conductance[:, None], 0.0)
         across = v[None, :, :, None]
         if self.device.iv is None:

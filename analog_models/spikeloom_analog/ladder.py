@@ -17,9 +17,13 @@ _POTRF, _POTRI = get_lapack_funcs(("potrf", "potri"), dtype=np.float64)
 def bit_line_currents(g: np.ndarray, v: np.ndarray, r_bl: float) -> np.ndarray:
     """Current of bit lines whose source lines are ideal: A, broadcast of g and v without their rows.
 
-    Norton equivalent, cell by cell towards the virtual ground (H, J: its conductance and current):
+    Norton equivalent (conductance H, current J), cell by cell towards the virtual ground:
 
         H <- H / (1 + r H) + g_i        J <- J / (1 + r H) + g_i v_i        I = J / (1 + r H) at the end
+
+    with the common denominator D of H = N / D and J kept apart, so that no division is left:
+
+        D_i = D_{i-1} + r N_{i-1}       N_i = N_{i-1} + g_i D_i             I = sum_i g_i v_i D_i / (D + r N) at the end
 
     Sums and products of positive numbers only, so nothing cancels; O(rows * columns), any leading dimensions.
 
@@ -28,16 +32,56 @@ def bit_line_currents(g: np.ndarray, v: np.ndarray, r_bl: float) -> np.ndarray:
     g : S, [..., rows, columns]; 0 where a gate is closed.
     v : source voltage against the virtual ground, V, [..., rows, columns] or [..., rows, 1].
     """
-    g, v = np.broadcast_arrays(g, v)
-    rows = g.shape[-2]
-    h, j = g[..., 0, :].copy(), g[..., 0, :] * v[..., 0, :]
-    for i in range(1, rows):
-        scale = 1 / (1 + r_bl * h)
-        h *= scale
-        h += g[..., i, :]
-        j *= scale
-        j += g[..., i, :] * v[..., i, :]
-    return j / (1 + r_bl * h)
+    g = np.asarray(g, np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        d, end = _denominators(g, r_bl) if g.size // g.shape[-2] >= SMALL else _denominators_in_parts(g, r_bl)
+        result = (d * g * v).sum(axis=-2) / end
+    return result if np.isfinite(end).all() else (g * bit_line_gains(g, r_bl) * v).sum(axis=-2)
+
+
+SMALL = 1024
+"""Bit lines below which a step over one row costs more in overhead than in arithmetic."""
+
+
+def _denominators(g: np.ndarray, r_bl: float) -> tuple[np.ndarray, np.ndarray]:
+    """D of each row [..., rows, columns] and D + r N at the end [..., columns]."""
+    scaled = np.ascontiguousarray(np.moveaxis(r_bl * g, -2, 0))  # one row after the other in memory; n is r N
+    d, n = np.empty_like(scaled), scaled[0].copy()
+    part = np.empty_like(n)
+    d[0] = 1.0
+    for before, row, cell in zip(d, d[1:], scaled[1:], strict=False):
+        np.add(before, n, out=row)
+        np.multiply(cell, row, out=part)
+        np.add(n, part, out=n)
+    return np.moveaxis(d, 0, -2), d[-1] + n
+
+
+def _denominators_in_parts(g: np.ndarray, r_bl: float) -> tuple[np.ndarray, np.ndarray]:
+    """The same; the recursion is linear in (D, r N), so parts of the rows run side by side from (1, 0) and (0, 1)."""
+    rows, columns = g.shape[-2:]
+    parts = max(1, int(np.sqrt(rows)))
+    length = -(-rows // parts)
+    padded = np.zeros((*g.shape[:-2], parts * length, columns))  # rows without cells above the first change nothing
+    padded[..., parts * length - rows :, :] = r_bl * g
+    cells = np.moveaxis(padded.reshape(*g.shape[:-2], parts, length, columns), (-2, -3), (0, 1))  # length, parts, ...
+    history = np.empty((length, 2, *cells.shape[1:]))
+    d, n = np.zeros(history.shape[1:]), np.zeros(history.shape[1:])
+    d[0], n[1] = 1.0, 1.0
+    part = np.empty_like(n)
+    for kept, cell in zip(history, cells, strict=True):
+        np.add(d, n, out=d)
+        kept[...] = d
+        np.multiply(cell, d, out=part)
+        np.add(n, part, out=n)
+    begin = np.empty((2, *cells.shape[1:]))
+    begin[0, 0], begin[1, 0] = 1.0, 0.0
+    for k in range(1, parts):
+        begin[0, k] = begin[0, k - 1] * d[0, k - 1] + begin[1, k - 1] * d[1, k - 1]
+        begin[1, k] = begin[0, k - 1] * n[0, k - 1] + begin[1, k - 1] * n[1, k - 1]
+    last = begin[0, -1] * (d[0, -1] + n[0, -1]) + begin[1, -1] * (d[1, -1] + n[1, -1])
+    history *= begin
+    whole = np.moveaxis(history[:, 0] + history[:, 1], (0, 1), (-2, -3)).reshape(padded.shape)
+    return whole[..., parts * length - rows :, :].copy(), last
 
 
 def bit_line_gains(g: np.ndarray, r_bl: float) -> np.ndarray:

@@ -20,11 +20,11 @@ from .chip import StuckAt
 from .crossbar import Crossbar, Wire
 from .devices import Device
 from .neurons import IFNeuron, NeuronArray, Spikes, integrate
-from .streams import Purpose, chip_seeds, normals, stream
+from .streams import Purpose, Streams, chip_seeds, normals
 
 __all__ = ["AnalogLayer", "AnalogNetwork", "Pulses"]
 
-BLOCK = 1 << 22
+BLOCK = 1 << 21
 """Numbers in the largest array of a block: what keeps memory bounded and caches warm."""
 
 
@@ -143,15 +143,16 @@ class AnalogLayer:
                 start, row = begin, np.repeat(row, len(parts) - 1, axis=1)
             else:
                 scale = float(np.sqrt((np.diff(parts) ** 2).sum())) / width
-        current = self.currents[chip[:, None], row]
+        place = chip[:, None] * self.currents.shape[1] + row
+        current = _rows(self.currents, place)
         if self.noisy:
             number = np.isfinite(start).sum(axis=1)
+            streams = Streams(self.crossbar.chips.core, Purpose.READ)
             z = np.zeros(current.shape)
             for lane in range(len(chip)):
-                generator = stream(self.seeds[chip[lane]], self.crossbar.chips.core, Purpose.READ, index[lane])
+                generator = streams.at(self.seeds[chip[lane]], index[lane])
                 generator.standard_normal(out=z[lane, : number[lane]].reshape(-1))
-            z *= self.sigma[chip[:, None], row]
-            z *= scale
+            z *= _rows(self.sigma * scale, place)
             current += z
             np.maximum(current, 0.0, out=current)
         return integrate(
@@ -254,14 +255,17 @@ class AnalogNetwork:
         delay = np.zeros((chips, rows))
         if self.input_delay_sigma:
             delay = self.input_delay_sigma * normals(self.seeds, (rows,), core=0, purpose=Purpose.INPUT_DELAY)
-        size = max(1, pulses.start.shape[1]) * self.layers[0].crossbar.shape[1]
+        number = np.isfinite(pulses.start).sum(axis=1)
+        size = max(1, int(number.max(initial=0))) * self.layers[0].crossbar.shape[1]
         size *= 6 if noise == "refresh" else 1
         block = max(1, BLOCK // size)
+        # Lanes with as many pulses run together: none waits for another.
+        lanes = (np.argsort(number, kind="stable")[:, None] + inputs * np.arange(chips)).ravel()
         parts: list[list[Spikes]] = []
-        for first in range(0, chips * inputs, block):
-            lane = np.arange(first, min(first + block, chips * inputs))
-            chip, b = lane // inputs, lane % inputs
-            start, row = pulses.start[b], pulses.row[b]
+        for first in range(0, len(lanes), block):
+            chip, b = np.divmod(lanes[first : first + block], inputs)
+            most = int(number[b].max())
+            start, row = pulses.start[b, :most], pulses.row[b, :most]
             if self.input_delay_sigma:
                 start = np.maximum(start + delay[chip[:, None], row], 0.0)
             given = _lanes(start, row, pulses.width, rows)
@@ -272,12 +276,17 @@ class AnalogNetwork:
                 time, who = found.padded()
                 given = _lanes(time, who, layer.neuron.pulse_width, found.neurons)
             parts.append(spikes)
-        return [_joined([part[k] for part in parts]) for k in range(len(self.layers))]
+        return [_joined([part[k] for part in parts], lanes) for k in range(len(self.layers))]
 
     def counts(self, pulses: Pulses, *, index: int = 0, noise: Literal["mean", "refresh"] = "mean") -> np.ndarray:
         """Spike counts of the last layer, int64 [C, B, neurons]."""
         last = self.run(pulses, index=index, noise=noise)[-1]
         return last.counts().reshape(len(self.seeds), len(pulses), last.neurons)
+
+
+def _rows(table: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """Rows of a table [chips, rows, columns] by their place chip * rows + row, [L, P, columns]."""
+    return table.reshape(-1, table.shape[-1]).take(place, axis=0)
 
 
 def _lanes(start: np.ndarray, row: np.ndarray, width: float, rows: int) -> Pulses:
@@ -288,12 +297,15 @@ def _lanes(start: np.ndarray, row: np.ndarray, width: float, rows: int) -> Pulse
     return pulses
 
 
-def _joined(parts: list[Spikes]) -> Spikes:
-    offsets = np.cumsum([0] + [part.lanes for part in parts])
+def _joined(parts: list[Spikes], lanes: np.ndarray) -> Spikes:
+    """Blocks of lanes as one run, in the order of `lanes`' numbers."""
+    first = np.cumsum([0] + [part.lanes for part in parts])
+    lane = np.concatenate([lanes[part.lane + offset] for part, offset in zip(parts, first[:-1], strict=True)])
+    order = np.argsort(lane, kind="stable")
     return Spikes(
-        np.concatenate([part.lane + offset for part, offset in zip(parts, offsets[:-1], strict=True)]),
-        np.concatenate([part.neuron for part in parts]),
-        np.concatenate([part.time for part in parts]),
-        int(offsets[-1]),
+        lane[order],
+        np.concatenate([part.neuron for part in parts])[order],
+        np.concatenate([part.time for part in parts])[order],
+        len(lanes),
         parts[0].neurons,
     )

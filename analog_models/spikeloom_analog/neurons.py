@@ -222,78 +222,96 @@ def integrate(
     window = positive("window", window, "s")
     probe_times = np.zeros(0) if probes is None else finite_array("probes", probes, 1, "s")
     edges = np.concatenate([start, stop, np.broadcast_to(probe_times, (lanes, len(probe_times)))], axis=1)
-    order = np.argsort(edges, axis=1, kind="stable")
-    times = np.take_along_axis(edges, order, axis=1)
-    used = int((times < window).sum(axis=1).max(initial=0))
-    times = np.concatenate(
-        [np.zeros((lanes, 1)), np.minimum(times[:, :used], window), np.full((lanes, 1), window)], axis=1
-    )
-    run = _Run(neuron, lanes, neurons, neuron.threshold if threshold is None else threshold)
+    order = np.argsort(edges, axis=1, kind="stable").T
+    times = np.take_along_axis(edges.T, order, axis=0)
+    used = int((times < window).sum(axis=0).max(initial=0))
+    order = np.ascontiguousarray(order[:used])
+    live = times[:used] < window
+    times = np.concatenate([np.zeros((1, lanes)), np.minimum(times[:used], window), np.full((1, lanes), window)])
+    # +1 where a pulse begins, -1 where one ends, 0 at probes and for lanes that have no more edges
+    signs = live * np.where(order < pulses, 1.0, np.where(order < 2 * pulses, -1.0, 0.0))
+    idle = np.cumsum(signs, axis=0) == 0
+    rows = np.arange(lanes) * pulses + order % max(pulses, 1)
     base = neuron.bias_current if bias is None else bias
+    biased = bool(np.any(base))
+    begins, ends = times[1:-1], times[2:]
+    if not (biased or neuron.leak_resistance or neuron.reset == "switch" or len(probe_times)):
+        # Nothing happens between pulses: each lane goes from one segment with a current to its next.
+        busy = live & ~idle
+        source = np.flatnonzero(busy)
+        place = (np.cumsum(busy, axis=0) - 1).take(source) * lanes + source % lanes
+        fresh = np.ones(idle.shape, bool)
+        fresh[1:] = idle[:-1]
+        used = int(busy.sum(axis=0).max(initial=0))
+
+        def packed(values: np.ndarray, behind: float | bool) -> np.ndarray:
+            result = np.full((used, lanes), behind, values.dtype)
+            result.reshape(-1)[place] = values.take(source)
+            return result
+
+        begins, ends, signs, rows = packed(begins, window), packed(ends, window), packed(signs, 0.0), packed(rows, 0)
+        idle = packed(fresh, True)
+    else:
+        idle = np.concatenate([np.ones((1, lanes), bool), idle])[:used]
+    flat = np.ascontiguousarray(current).reshape(-1, neurons)
+    run = _Run(neuron, lanes, neurons, neuron.threshold if threshold is None else threshold)
     total = np.zeros((lanes, neurons))
-    open_pulses = np.zeros(lanes, np.int64)
-    everyone = np.arange(lanes)
-    recorded = None if probes is None else np.zeros((lanes, len(probe_times), neurons))
-    if recorded is not None:
-        recorded[:] = np.nan
-    for s in range(used + 1):
-        if s:
-            which = order[:, s - 1]
-            live = times[:, s] < window
-            rising, falling = live & (which < pulses), live & (which >= pulses) & (which < 2 * pulses)
-            pulse = which % pulses if pulses else which
-            sign = rising.astype(np.float64) - falling
-            if sign.any():
-                total += sign[:, None] * current[everyone, pulse]
-            open_pulses += rising
-            open_pulses -= falling
-            total[open_pulses == 0] = 0.0  # rounding must not stay behind
-            if recorded is not None:
-                at = np.flatnonzero(live & (which >= 2 * pulses))
-                recorded[at, which[at] - 2 * pulses] = run.u[at]
-        run.advance(total + base, times[:, s], times[:, s + 1])
+    recorded = None if probes is None else np.full((lanes, len(probe_times), neurons), np.nan)
+    if biased or neuron.leak_resistance:
+        run.advance(total + base, times[0], times[1])
+    for s in range(used):
+        if pulses:
+            change = flat.take(rows[s], axis=0)
+            change *= signs[s][:, None]
+            total[idle[s]] = 0.0  # before this edge no pulse was open: rounding must not stay behind
+            total += change
+        if recorded is not None:
+            at = np.flatnonzero(live[s] & (order[s] >= 2 * pulses))
+            recorded[at, order[s, at] - 2 * pulses] = run.u[at]
+        run.advance(total + base if biased else total, begins[s], ends[s])
     return run.spikes(recorded)
 
 
 class _Run:
-    """State of all neurons, and what they have done so far."""
+    """State of all neurons, and what they have done so far. Few of them fire at a time: those are flat indices `at`."""
 
     def __init__(self, neuron: IFNeuron, lanes: int, neurons: int, threshold: np.ndarray | float) -> None:
         self.neuron = neuron
         self.leak = neuron.leak_resistance or 0.0  # ohm; 0: none
         self.tau = self.leak * neuron.capacitance
-        self.theta = np.broadcast_to(threshold, (lanes, neurons))
+        self.theta = np.broadcast_to(threshold, (lanes, neurons)).copy()
         self.u = np.zeros((lanes, neurons))
         self.free = np.zeros((lanes, neurons))  # integrates from then on; inf: the reset switch is closed
-        self._found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        self._found: list[tuple[np.ndarray, np.ndarray]] = []
 
     def advance(self, current: np.ndarray, begin: np.ndarray, end: np.ndarray) -> None:
         """From `begin` to `end` [L] at constant current [L, N]."""
-        closed = np.isinf(self.free) if self.neuron.reset == "switch" else None
+        neurons = current.shape[1]
         since = np.maximum(self.free, begin[:, None])
         dt = end[:, None] - since
         np.maximum(dt, 0.0, out=dt)
-        before = self.u
-        self.u = self._integrated(self.u, current, dt)
+        before, self.u = self.u, self._integrated(self.u, current, dt)
         hit = self.u >= self.theta
         if self.leak:
             hit &= dt > 0
         if self.neuron.floor is not None:
             np.maximum(self.u, self.neuron.floor, out=self.u)
-        if closed is not None and closed.any():
-            hit &= ~closed
-            self.u[closed] = before[closed]
-            lane, who = np.nonzero(closed)
-            again = self._discharge(lane, who, begin[lane], current[lane, who], end[lane])
-            self._cycle(*self._resume(*again))
-        if hit.any():
-            lane, who = np.nonzero(hit)
-            self._cycle(lane, who, current[lane, who], end[lane], before[hit], since[hit])
+        if self.neuron.reset == "switch":
+            closed = np.isinf(self.free)
+            if closed.any():
+                hit &= ~closed
+                self.u[closed] = before[closed]
+                at = np.flatnonzero(closed)
+                again = self._discharge(at, begin[at // neurons], current.take(at), end[at // neurons])
+                self._cycle(*self._resume(*again))
+        at = np.flatnonzero(hit)
+        if len(at):
+            self._cycle(at, current.take(at), end[at // neurons], before.take(at), since.take(at))
 
     def _integrated(self, u: np.ndarray, current: np.ndarray, dt: np.ndarray) -> np.ndarray:
         if not self.leak:
-            change = current / self.neuron.capacitance
-            change *= dt
+            change = current * dt
+            change *= 1 / self.neuron.capacitance
             change += u
             return change
         goal = current * self.leak
@@ -305,62 +323,53 @@ class _Run:
             hits = self._resume(*self._fire(*hits))
 
     def _fire(
-        self,
-        lane: np.ndarray,
-        who: np.ndarray,
-        current: np.ndarray,
-        end: np.ndarray,
-        u0: np.ndarray,
-        since: np.ndarray,
+        self, at: np.ndarray, current: np.ndarray, end: np.ndarray, u0: np.ndarray, since: np.ndarray
     ) -> tuple[np.ndarray, ...]:
         """Neurons that cross between `since` (at u0) and `end`; returns those that recover before the end."""
-        n, theta = self.neuron, self.theta[lane, who]
+        n, theta = self.neuron, self.theta.take(at)
         if self.leak:
             goal = current * self.leak
-            above = np.maximum(
-                goal - theta, np.finfo(float).tiny
-            )  # 0: reached at infinity, but the caller saw it there
+            above = np.maximum(goal - theta, np.finfo(float).tiny)  # the caller saw it reached: at the end, then
             time = since + self.tau * np.log(np.maximum((goal - u0) / above, 1.0))
         else:
             time = since + np.maximum(theta - u0, 0.0) * n.capacitance / np.where(current > 0, current, np.inf)
         time = np.minimum(time, end)
-        self._found.append((lane, who, time))
+        self._found.append((at, time))
         if n.reset == "switch":
-            self.u[lane, who] = theta
-            return self._discharge(lane, who, time, current, end)
+            self.u.reshape(-1)[at] = theta
+            return self._discharge(at, time, current, end)
         free = time + (n.reset_time + n.dead_time)
-        self.u[lane, who], self.free[lane, who] = 0.0, free
+        self.u.reshape(-1)[at] = 0.0
+        self.free.reshape(-1)[at] = free
         again = free < end
-        return lane[again], who[again], current[again], end[again]
+        return at[again], current[again], end[again]
 
     def _discharge(
-        self, lane: np.ndarray, who: np.ndarray, begin: np.ndarray, current: np.ndarray, end: np.ndarray
+        self, at: np.ndarray, begin: np.ndarray, current: np.ndarray, end: np.ndarray
     ) -> tuple[np.ndarray, ...]:
         """Closed switches from `begin` to `end`: they open at `release`; returns those that integrate by then."""
         n = self.neuron
         ron = n.switch_resistance
         if self.leak:
             ron = ron * self.leak / (ron + self.leak)
-        goal, u0 = current * ron, self.u[lane, who]
+        goal, u0 = current * ron, self.u.take(at)
         tau = ron * n.capacitance
         can = (goal < n.release) & (u0 > n.release)
         ratio = np.where(can, (u0 - goal) / np.where(can, n.release - goal, 1.0), 1.0)
         time = np.where(u0 <= n.release, begin, np.where(can, begin + tau * np.log(ratio), np.inf))
         done = time <= end
-        self.u[lane, who] = np.where(done, n.release, goal + (u0 - goal) * np.exp(-(end - begin) / tau))
-        self.free[lane, who] = np.where(done, time + n.dead_time, np.inf)
+        self.u.reshape(-1)[at] = np.where(done, n.release, goal + (u0 - goal) * np.exp(-(end - begin) / tau))
+        self.free.reshape(-1)[at] = np.where(done, time + n.dead_time, np.inf)
         again = done & (time + n.dead_time < end)
-        return lane[again], who[again], current[again], end[again]
+        return at[again], current[again], end[again]
 
-    def _resume(
-        self, lane: np.ndarray, who: np.ndarray, current: np.ndarray, end: np.ndarray
-    ) -> tuple[np.ndarray, ...]:
+    def _resume(self, at: np.ndarray, current: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, ...]:
         """Integrate from `free` to `end`; returns those that cross, with where they began."""
-        since, u0 = self.free[lane, who], self.u[lane, who]
+        since, u0 = self.free.take(at), self.u.take(at)
         u = self._integrated(u0, current, end - since)
-        hit = u >= self.theta[lane, who]
-        self.u[lane, who] = u if self.neuron.floor is None else np.maximum(u, self.neuron.floor)
-        return lane[hit], who[hit], current[hit], end[hit], u0[hit], since[hit]
+        hit = u >= self.theta.take(at)
+        self.u.reshape(-1)[at] = u if self.neuron.floor is None else np.maximum(u, self.neuron.floor)
+        return at[hit], current[hit], end[hit], u0[hit], since[hit]
 
     def spikes(self, probes: np.ndarray | None) -> Spikes:
         """Everything that fired, in order."""
@@ -368,6 +377,11 @@ class _Run:
         if not self._found:
             nothing = np.zeros(0, np.int64)
             return Spikes(nothing, nothing, np.zeros(0), lanes, neurons, probes)
-        lane, who, time = (np.concatenate(part) for part in zip(*self._found, strict=True))
-        order = np.lexsort((who, time, lane))
+        at, time = (np.concatenate(part) for part in zip(*self._found, strict=True))
+        lane, who = np.divmod(at, neurons)
+        if lanes <= 1 << 16:  # a radix sort; neurons that fire at the very same time are in order as they were found
+            order = np.argsort(time, kind="stable")
+            order = order[np.argsort(lane[order].astype(np.uint16), kind="stable")]
+        else:
+            order = np.lexsort((time, lane))
         return Spikes(lane[order], who[order], time[order], lanes, neurons, probes)
