@@ -1,32 +1,56 @@
 """Device and circuit physics behind the analog ports of the gateware. NumPy and SciPy, SI units, no gateware.
 
-Cells (`devices`), what happens to them in order (`chip`), wires (`crossbar`), neurons (`neurons`), layers of both on
-many chips (`network`). docs/analog.md has the equations, the sources of the defaults and what was measured.
+Cells (`devices`), what happens to them in order (`chip`), wires (`crossbar`, `tiles`), neurons (`neurons`), layers of
+both on many chips (`network`), converters (`converters`), the write path (`switching`, `writing`), devices from files
+(`device_files`), and the integers that gateware sees (`core`). docs/analog.md has the equations, the sources of the
+defaults and what was measured.
 """
 
 from .chip import Chips, StuckAt
+from .converters import ADC, DAC, ConverterArray, DACArray
+from .core import CodeCore, PulseCore
 from .crossbar import Crossbar, IRLossWarning, Wire, differential
+from .device_files import UserDevice, load_device
 from .devices import PCM, RRAM, Device, ideal
 from .network import AnalogLayer, AnalogNetwork, Pulses
 from .neurons import IFNeuron, NeuronArray, Spikes, dead_time, integrate
+from .switching import VTEAM, StanfordPKU
+from .tiles import TiledCrossbar
+from .writing import LogResponse, TableResponse, Verified, WritableCells, write_verify
 
 __all__ = [
+    "ADC",
+    "DAC",
     "PCM",
     "RRAM",
+    "VTEAM",
     "AnalogLayer",
     "AnalogNetwork",
     "Chips",
+    "CodeCore",
+    "ConverterArray",
     "Crossbar",
+    "DACArray",
     "Device",
     "IFNeuron",
     "IRLossWarning",
+    "LogResponse",
     "NeuronArray",
+    "PulseCore",
     "Pulses",
     "Spikes",
+    "StanfordPKU",
     "StuckAt",
+    "TableResponse",
+    "TiledCrossbar",
+    "UserDevice",
+    "Verified",
     "Wire",
+    "WritableCells",
     "dead_time",
     "differential",
     "ideal",
     "integrate",
+    "load_device",
+    "write_verify",
 ]

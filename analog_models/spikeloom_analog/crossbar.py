@@ -247,7 +247,7 @@ class Crossbar:
         variance = sum_i (V_i T_ij / G_ij sigma_ij)^2, and the thermal noise of the column where a bandwidth is given.
         """
         v = np.asarray(v, np.float64)
-        weight = self._noise_weight()
+        weight = self.noise_weight()
         if active is not None:
             v = np.where(active, v, 0.0)
         variance = (v**2) @ (weight**2)
@@ -257,7 +257,7 @@ class Crossbar:
             variance = variance + thermal_current_noise(g, self.chips.temperature, self.bandwidth) ** 2
         return np.sqrt(variance)
 
-    def _noise_weight(self) -> np.ndarray:
+    def noise_weight(self) -> np.ndarray:
         """T_ij / G_ij sigma_ij [S], [C, M, N]."""
         g = self.conductance
         part = np.divide(self.transfer, g, out=np.zeros_like(g), where=g > 0)

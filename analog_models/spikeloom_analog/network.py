@@ -120,6 +120,17 @@ class AnalogLayer:
         """Seed of each chip."""
         return self.crossbar.seeds
 
+    def noise_parts(self, width: float) -> np.ndarray:
+        """Where the values of the read noise begin and end in a pulse of `width` [s]: 0, refresh, ..., width."""
+        refresh = self.crossbar.device.read_refresh or width
+        return np.append(np.arange(0.0, width * (1 - 1e-9), refresh), width)
+
+    @property
+    def pulse_noise_scale(self) -> float:
+        """Standard deviation of the mean of a pulse's noise values, in that of one value."""
+        parts = self.noise_parts(self.neuron.pulse_width)
+        return float(np.sqrt((np.diff(parts) ** 2).sum())) / self.neuron.pulse_width
+
     def run(
         self,
         pulses: Pulses,
@@ -133,10 +144,9 @@ class AnalogLayer:
         """Spikes of lanes, each with its chip [L], its pulses [L, P] and the index [L] of its noise."""
         start, row, width = pulses.start, pulses.row, pulses.width
         stop = start + width
-        refresh = self.crossbar.device.read_refresh
         scale = 1.0
-        if self.noisy and refresh is not None and refresh < width:
-            parts = np.append(np.arange(0.0, width * (1 - 1e-9), refresh), width)
+        if self.noisy:
+            parts = self.noise_parts(width)
             if noise == "refresh":
                 begin = (start[:, :, None] + parts[:-1]).reshape(len(start), -1)
                 stop = (start[:, :, None] + parts[1:]).reshape(len(start), -1)
