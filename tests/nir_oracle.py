@@ -133,7 +133,11 @@ class Euler:
             self.i[name] = i - self.share(node.tau_syn) * (i if jump else i - node.w_in * x) + jump * node.w_in * x
             drive = i if self.synapse == "next_step" else self.i[name]
         tau = getattr(node, "tau_mem", getattr(node, "tau", None))
-        v = v + (dt * node.r * drive if tau is None else self.share(tau) * (node.v_leak - v + node.r * drive))
+        lost, away = getattr(node, "metadata", {}).get("linear_decay"), v
+        if lost is not None:  # towards the reset potential, in place of a share; what enters is the same
+            away = origin
+            v = origin + np.sign(v - origin) * np.maximum(abs(v - origin) - dt * lost, 0)
+        v = v + (dt * node.r * drive if tau is None else self.share(tau) * (node.v_leak - away + node.r * drive))
         if kind in ("LI", "I", "CubaLI"):
             self.v[name] = v
             return v

@@ -17,9 +17,18 @@ DT = 1e-3
 
 
 def graph(
-    sizes=SIZES, *, bias: bool = False, readout: bool = False, decay: float = 0.75, seed: int = 0, scale: int = 8
+    sizes=SIZES,
+    *,
+    bias: bool = False,
+    readout: bool = False,
+    decay: float = 0.75,
+    linear: float | None = None,
+    seed: int = 0,
+    scale: int = 8,
 ) -> nir.NIRGraph:
     """A chain of Affine or Linear and LIF (IF where nothing decays, at the end LI for a read-out).
+
+    `linear` is what a step takes off the potentials, in place of the share of `decay`.
 
     Weights are multiples of 1 / `scale`.
     """
@@ -35,6 +44,8 @@ def graph(
             continue
         tau = np.full(high, DT / (1 - decay))
         leak = {"tau": tau, "r": tau / DT, "v_leak": np.zeros(high)}
+        if linear is not None:
+            leak["metadata"] = {"linear_decay": np.full(high, linear / DT)}
         last = n == len(sizes) - 1
         nodes[f"fc{n}"] = nir.LI(**leak) if readout and last else nir.LIF(**leak, v_threshold=np.ones(high))
     nodes["output"] = nir.Output(output_type=np.array([sizes[-1]]))

@@ -34,7 +34,7 @@ CASES: dict[str, dict] = {
     "probe": {"core": {"lanes": [2, "full"], "probe": True}, "state": "keep"},
     "delayed_subtract": {"core": {"lanes": 3}, "reset": "delayed_subtract", "quantise": {"leak": "multiply"}},
     "delayed_zero": {"reset": "delayed_zero", "core": {"decision": "none"}},
-    "linear": {"core": {"lanes": 2, "decision": "first"}, "quantise": {"leak": "linear"}},
+    "linear": {"core": {"lanes": 2, "decision": "first"}, "network": {"linear": 1 / 8}},
     "no_leak": {"network": {"decay": 1.0}, "core": {"lanes": 4}, "reset": "subtract"},
     "current": {"core": {"lanes": 2}, "network": {"bias": True}, "input": {"coding": "current"}, "data": VALUES},
     "one": {"network": {"sizes": (1, 1)}},

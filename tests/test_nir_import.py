@@ -15,6 +15,7 @@ from spikeloom.network.float_network import FloatLayer, FloatNetwork, simulate_f
 from spikeloom.network.nir_import import SUPPORTED, import_nir
 
 SPIKING = ("zero", "subtract", "delayed_zero", "delayed_subtract", "none")
+HAS_NOTES = hasattr(nir.LIF(*(np.ones(1) for _ in range(4))), "metadata")  # not in nir 1.0.4
 HAS_RESET = "v_reset" in inspect.signature(nir.LIF).parameters  # not in nir 1.0.4
 
 
@@ -82,6 +83,11 @@ def chains(draw):
             elif kind.endswith("S"):
                 name = add("scale", nir.Scale(scale=rng.uniform(-2, 2, size)))
             layers.append(name)
+        if kind != "T" and HAS_NOTES and draw(st.booleans()):
+            node = next(
+                node for name, node in reversed(nodes.items()) if type(node).__name__ in ("IF", "LIF", "LI", "I")
+            )
+            node.metadata = {"linear_decay": rng.uniform(0.01, 0.3, size) / dt}
         if not last and draw(st.booleans()):
             add("flatten", nir.Flatten(input_type=np.array([size]), start_dim=0, end_dim=-1))
     nodes["out"] = nir.Output(output_type=np.array([size]))
@@ -122,6 +128,7 @@ def test_file_equals_graph(tmp_path_factory, chain):
     for a, b in zip(from_file.layers, direct.layers, strict=True):
         assert (a.weights == b.weights).all()
         assert (a.bias == b.bias).all()
+        assert np.array_equal(a.linear_decay, b.linear_decay)
         assert (a.name, a.decay, a.threshold, a.reset, a.nodes) == (b.name, b.decay, b.threshold, b.reset, b.nodes)
 
 
@@ -154,6 +161,25 @@ def test_hand_computed_fold():
     assert layer.bias.tolist() == [2 * (0.25 + 0.0625), -0.5 + 0.0625]
     assert layer.name == "fc1"
     assert layer.nodes == ("fc1", "lif1")
+
+
+@pytest.mark.skipif(not HAS_NOTES, reason="this nir has no metadata")
+def test_linear_decay_in_the_metadata():
+    notes = {"linear_decay": np.array([0.5, 0.5]), "from": "elsewhere"}
+    node = lif(2, v_threshold=np.array([1.0, 2.0]))
+    node.metadata = notes
+    (layer,) = import_nir(graph_of(simple(lif1=node)), dt=0.5, reset="zero").layers
+    assert layer.decay == 1.0
+    assert layer.linear_decay.tolist() == [0.5, 0.25]  # the first neuron was doubled: its threshold is half
+    assert layer.weights.tolist() == (np.arange(6.0).reshape(2, 3) / 8 * [[2], [1]]).tolist()  # dt / tau, as without
+    notes["linear_decay"] = np.array([0.5, -0.5])
+    assert message(graph_of(simple(lif1=node))).endswith(
+        "node 'lif1': linear_decay = -0.5 in its metadata; accepted is at least 0"
+    )
+    notes["linear_decay"] = np.ones(3)
+    assert "linear_decay of shape [3] for 2 inputs" in message(graph_of(simple(lif1=node)))
+    notes["linear_decay"] = np.inf
+    assert "linear_decay is inf; accepted are finite numbers" in message(graph_of(simple(lif1=node)))
 
 
 @pytest.mark.skipif(not HAS_RESET, reason="this nir has no v_reset")

@@ -204,19 +204,24 @@ def test_auto_leak_is_the_cheapest_within_tolerance(decay):
         ("multiply", 0.75, "multiply 3/2^2"),
         ("multiply", 1.0, "none"),
         ("none", 0.8, "none"),
-        ("linear", 0.9, "linear 5"),
         (Leak(kind="shift", shifts=(7,)), 0.9, "shift 7"),
     ],
 )
 def test_leak_choices(choice, decay, expected):
-    assert fit_leak(choice, decay, threshold=100).describe() == expected
+    assert fit_leak(choice, decay).describe() == expected
+
+
+def test_a_linear_leak_is_not_found_from_a_decay():
+    with pytest.raises(InputError, match="layer 'fc': leak = 'linear' from a decay alone; accepted is a fit"):
+        fit_leak("linear", 0.9, layer="fc")
 
 
 @pytest.mark.parametrize("leak", ["shift", "shift2", "multiply", "linear"])
 @pytest.mark.parametrize("decay", [0.5, 0.77, 0.9, 0.97])
 def test_dead_zone_is_what_never_decays(leak, decay):
     network = net({"weights": np.eye(2), "threshold": 50 / 127, "decay": decay, "fires_above": False})
-    integer, report = quantise(network, QuantiseOptions(leak=leak))
+    calibration = Calibration(spikes=noise((3, 10, 2), 0.7))
+    integer, report = quantise(network, QuantiseOptions(leak=leak), calibration=calibration)
     (layer,), (line,) = integer.layers, report.layers
     v = np.arange(-300, 300)
     still = v[layer.leak.apply(v) == v]
@@ -499,10 +504,6 @@ def test_bad_options(options, expected):
 def test_bad_networks_and_calibration():
     assert message(net({"weights": np.zeros((2, 3))})) == (
         "layer 'fc1': all its weights are 0; accepted is a trained layer"
-    )
-    assert message(net({"weights": np.eye(2), "decay": 0.9}), QuantiseOptions(leak="linear")) == (
-        "layer 'fc1': leak = 'linear' for a read-out, which has no threshold to match it to; accepted for it are "
-        "auto, none, shift, shift2, multiply"
     )
     assert message(net({"weights": np.eye(2), "threshold": 1e15})) == (
         "layer 'fc1': its threshold is 1.27e+17 weight steps; accepted is below 2**36: its weights are too small to "

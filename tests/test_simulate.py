@@ -38,7 +38,7 @@ CASES: dict[str, dict] = {
         "reset": "delayed_subtract",
         "network": {"sizes": (5, 9, 1)},
     },
-    "silent": {"core": {"lanes": 1, "decision": "none"}, "input": {"steps": 1}, "quantise": {"leak": "linear"}},
+    "silent": {"core": {"lanes": 1, "decision": "none"}, "input": {"steps": 1}, "network": {"linear": 1 / 8}},
 }
 
 

@@ -45,6 +45,10 @@ def accuracy(network, x, y, steps, max_rate):
     return right / len(x)
 
 
+def linear(amount):
+    return Leak(kind="linear", amount=amount)
+
+
 def tiny(**changes):
     """A network that `nir_bytes` accepts."""
     rng = np.random.default_rng(1)
@@ -222,14 +226,16 @@ def test_noise_has_the_asked_number_of_events_in_every_step():
         training.noise(20, 21, samples=1, steps=1)
 
 
-def test_nir_bytes_import_to_the_same_network(tmp_path):
-    network = tiny()
+@pytest.mark.parametrize("leak", [Leak(kind="shift", shifts=(2,)), *(linear(d) for d in (1, 5, 8, 16, 99))], ids=str)
+def test_nir_bytes_import_to_the_same_network(tmp_path, leak):
+    network = tiny(leak=leak)
     content = training.nir_bytes(network)
     assert content == training.nir_bytes(network)
     path = tmp_path / "tiny.nir"
     path.write_bytes(content)
     again, _ = quantise(
-        import_nir(path, dt=training.DT, reset="zero"), QuantiseOptions(weight_bits=4, potential_bits=7, leak="shift")
+        import_nir(path, dt=training.DT, reset="zero"),
+        QuantiseOptions(weight_bits=4, potential_bits=7, leak={"fc1": "auto", "fc2": "shift"}),
     )
     assert again.content_hash() == network.content_hash()
 
@@ -237,7 +243,8 @@ def test_nir_bytes_import_to_the_same_network(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"leak": Leak()}, "layer 'fc1': accepted here is a layer with leaks by one shift"),
+        ({"leak": Leak()}, "accepted here is a layer with leaks by one shift, or a linear leak of its potentials"),
+        ({"leak": Leak(kind="linear", amount=(1, 2, 3, 4, 5))}, "leaks by one shift, or a linear leak"),
         ({"leak": Leak(kind="shift", shifts=(2, 5))}, "leaks by one shift"),
         ({"current_bits": 9}, "leaks by one shift"),
         ({"refractory": 2}, "accepted here is one threshold that stays, and no refractory period"),
@@ -451,14 +458,32 @@ def test_training_needs_one_batch(need_torch):
         )
 
 
-@pytest.mark.parametrize("name", PICTURES)
-def test_the_forward_pass_of_training_is_the_reference(need_torch, name):
+LEAKS = {
+    "shift": {},
+    "linear": {"leak": "linear"},
+    "given": {"leak": "linear", "linear_decay": "odd"},
+    "learnt": {"leak": "linear", "learn_decay": True},
+}
+
+
+def with_leak(name, leak, **changes):
+    """A recipe with another leak; `odd` decays are 3, 5, 7 for its layers."""
+    recipe, options = training.RECIPES[name], dict(LEAKS[leak])
+    if options.get("linear_decay") == "odd":
+        options["linear_decay"] = (3, 5, 7)[: len(recipe.threshold)]
+    return dataclasses.replace(recipe, **changes, **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "leak"), [*((name, "shift") for name in PICTURES[:3]), *(("mnist8", leak) for leak in LEAKS)]
+)
+def test_the_forward_pass_of_training_is_the_reference(need_torch, name, leak):
     """Every spike of every layer, on random weights that drive the potentials into their limits."""
     import torch
 
     from spikeloom.network import training_torch
 
-    recipe, data = training.RECIPES[name], load_digits_split()
+    recipe, data = with_leak(name, leak), load_digits_split()
     model = training_torch._Model(recipe, data, seed=1)
     with torch.no_grad():
         model.weights[0] *= 3
@@ -468,7 +493,8 @@ def test_the_forward_pass_of_training_is_the_reference(need_torch, name):
     hidden = model.layer(0, encoded, first)
     output = model.layer(1, hidden, second)
     weights = [array.detach().numpy().astype(np.int64) for array in (first, second)]
-    network = training._network(name, recipe, weights)
+    network = training._network(name, recipe, weights, model.leaks.amounts())
+    assert [layer.leak.kind for layer in network.layers] == [recipe.leak] * 2
     spikes = rate(pictures, recipe.steps, recipe.max_rate)
     assert (encoded.numpy().transpose(1, 0, 2) == spikes).all()
     trace = simulate(network, spikes, potentials=True)
@@ -496,12 +522,13 @@ def recordings_like_nmnist(folder, count=12):
     return read_nmnist(folder)
 
 
-def test_the_forward_pass_on_maps_is_the_reference(need_torch, tmp_path):
+@pytest.mark.parametrize("leak", ["shift", "given", "learnt"])
+def test_the_forward_pass_on_maps_is_the_reference(need_torch, tmp_path, leak):
     import torch
 
     from spikeloom.network.training_events import ConvModel
 
-    recipe = dataclasses.replace(training.RECIPES["nmnist"], potential_bits=11)
+    recipe = with_leak("nmnist", leak, potential_bits=11)
     data = recordings_like_nmnist(tmp_path)
     model = ConvModel(recipe, data, seed=1)
     with torch.no_grad():
@@ -514,7 +541,8 @@ def test_the_forward_pass_on_maps_is_the_reference(need_torch, tmp_path):
     model.recipe = still
     given = model.distorted(np.arange(len(recordings)), np.random.default_rng(0))
     assert (given.flatten(2).numpy().transpose(1, 0, 2) == spikes).all()  # nothing moves without distortion
-    network = training._network("nmnist", recipe, [w.detach().numpy().astype(np.int64) for w in model.integers()])
+    weights = [w.detach().numpy().astype(np.int64) for w in model.integers()]
+    network = training._network("nmnist", recipe, weights, model.leaks.amounts())
     trace = simulate(network, spikes, potentials=True)
     for got, expected in zip(model.layers(given), trace.spikes, strict=True):
         assert (got.detach().flatten(2).numpy().transpose(1, 0, 2) == expected).all()
@@ -534,18 +562,19 @@ def test_distortion_moves_and_loses_events(need_torch, tmp_path):
     assert first.unique().tolist() == [0, 1]
 
 
-def test_the_forward_pass_with_feedback_is_the_reference(need_torch):
+@pytest.mark.parametrize("leak", ["shift", "given", "learnt"])
+def test_the_forward_pass_with_feedback_is_the_reference(need_torch, leak):
     import torch
 
     from spikeloom.network.training_events import SequenceModel
 
-    recipe, task = training.RECIPES["recurrent"], SequenceTask(train=40)
-    recipe = dataclasses.replace(recipe, potential_bits=9, current_bits=9)
+    recipe, task = with_leak("recurrent", leak, potential_bits=9, current_bits=9), SequenceTask(train=40)
     model = SequenceModel(recipe, task, seed=1)
     with torch.no_grad():
         for weights in model.weights:
             weights *= 4
-    network = training._network("recurrent", recipe, [w.detach().numpy().astype(np.int64) for w in model.integers()])
+    weights = [w.detach().numpy().astype(np.int64) for w in model.integers()]
+    network = training._network("recurrent", recipe, weights, model.leaks.amounts())
     trace = simulate(network, model.spikes.numpy(), potentials=True)
     hidden, readout = model.layers(model.spikes.float())
     assert (hidden.detach().numpy().transpose(1, 0, 2) == trace.spikes[0]).all()
@@ -575,6 +604,76 @@ def test_training_of_a_convolutional_network(need_torch, tmp_path):
     assert result.table["test_samples"] == 9
     assert result.table["command"] == "spikeloom train nmnist --out nmnist.nir --seed 0 --data FOLDER --epochs 1"
     assert result.nir == training.train("nmnist", data=tmp_path, epochs=1, progress=False).nir
+
+
+def test_the_gradient_of_a_linear_leak(need_torch):
+    """Against differences of the leak itself, between its kinks."""
+    import torch
+
+    from spikeloom.network.straight_through import linear_leak
+
+    v = torch.tensor([-9.0, -4.0, -1.0, 0.0, 1.0, 4.0, 9.0], requires_grad=True)
+    d = torch.tensor(3.0, requires_grad=True)
+    assert linear_leak(v, d).tolist() == linear_leak(v, 3).tolist() == [-6, -1, 0, 0, 0, 1, 6]
+    for given in (d, 3):
+        (slope,) = torch.autograd.grad(linear_leak(v, given).sum(), v)
+        shifted = (linear_leak(v + 0.25, given) - linear_leak(v, given)) / 0.25
+        assert slope.tolist() == shifted.tolist() == [1, 1, 0, 0, 0, 1, 1]
+    values = torch.arange(7.0)  # a weight for each, so that none can stand for another
+    (slope,) = torch.autograd.grad((linear_leak(v, d) * values).sum(), d)
+    shifted = ((linear_leak(v, d + 0.25) - linear_leak(v, d)) * values).sum() / 0.25
+    assert slope == shifted == 0 + 1 - 5 - 6
+
+
+def test_a_linear_decay_is_learnt(need_torch, monkeypatch):
+    recipe = dataclasses.replace(with_leak("digits", "learnt"), learning_rate=2e-2)
+    monkeypatch.setitem(training.RECIPES, "digits", recipe)
+    result = training.train("digits", **SHORT)
+    amounts = tuple(layer.leak.amount for layer in result.network.layers)
+    assert result.table["linear_decay"] == dict(zip(("fc1", "fc2"), amounts, strict=True))
+    assert result.table["leak"] == "linear"
+    assert recipe.amounts() == (8, 4)
+    assert amounts != (8, 4)
+    assert training.train("digits", **SHORT).nir == result.nir
+
+
+def test_training_with_a_learnt_decay_goes_on_after_an_interruption(need_torch, monkeypatch, tmp_path):
+    monkeypatch.setitem(training.RECIPES, "digits", with_leak("digits", "learnt", learning_rate=2e-2))
+    from spikeloom.network import training_torch
+
+    out, real = tmp_path / "digits.nir", training_torch.fit
+    batches = len(load_digits_split().train_x) // training.RECIPES["digits"].batch
+
+    def interrupted(*arguments, advance, **options):
+        def stop(done, total, note):
+            if done == batches + 1:
+                raise KeyboardInterrupt
+
+        return real(*arguments, advance=stop, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training_torch, "fit", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            training.train("digits", out=out, **SHORT)
+    assert training.train("digits", out=out, **SHORT).nir == training.train("digits", **SHORT).nir
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"leak": "exponential"}, "leak = 'exponential': accepted are shift, linear"),
+        ({"learn_decay": True}, "a linear decay with leak = 'shift'; accepted is leak = 'linear'"),
+        ({"linear_decay": (1, 2)}, "a linear decay with leak = 'shift'; accepted is leak = 'linear'"),
+        (
+            {"leak": "linear", "linear_decay": (1, 65)},
+            r"linear_decay = \(1, 65\): accepted is an integer of at least 1 for each of 2 layers, at most their thre",
+        ),
+        ({"leak": "linear", "linear_decay": (1,)}, r"linear_decay = \(1,\): accepted is"),
+    ],
+)
+def test_a_recipe_with_a_leak_that_does_not_fit_is_refused(changes, message):
+    with pytest.raises(InputError, match=message):
+        dataclasses.replace(training.RECIPES["digits"], **changes)
 
 
 def test_gradients_pass_the_roundings(need_torch):

@@ -269,18 +269,23 @@ class NMnist:
     """A folder of N-MNIST recordings; each is read when it is asked for.
 
     `ids` and `labels` are int64 [recordings]. `nmnist[i]` reads recording number i, and iterating reads one after
-    the other.
+    the other. Every fifth recording, from number `fold` (0 to 4), is a test: the five folds test each recording once.
     """
 
     folder: Path
     ids: np.ndarray
     labels: np.ndarray
+    fold: int = 0
 
     shape = (2, NMNIST_SIZE, NMNIST_SIZE)
 
+    def __post_init__(self):
+        if self.fold not in range(HOLD_OUT):
+            raise InputError(f"fold {self.fold!r} of N-MNIST: accepted are 0 to {HOLD_OUT - 1}")
+
     def half(self, *, train: bool, count: int | None = None) -> tuple[list[Recording], np.ndarray]:
-        """The first `count` recordings of one half, and their classes: every fifth one, from the first, is a test."""
-        chosen = [number for number in range(len(self)) if (number % HOLD_OUT == 0) != train][:count]
+        """The first `count` recordings of one half, and their classes."""
+        chosen = [number for number in range(len(self)) if (number % HOLD_OUT == self.fold) != train][:count]
         return [self[number] for number in chosen], self.labels[chosen]
 
     def __len__(self) -> int:

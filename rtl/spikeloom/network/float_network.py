@@ -6,6 +6,8 @@ One step of a neuron with stored potential v and input spikes s_i::
     s = u > theta, or u >= theta          per layer: `fires_above`
     v = 0 | u - theta | u                 zero, subtract, none
 
+With a linear decay d in place of `decay`, decay v is v - sign(v) min(abs(v), d).
+
 The delayed kinds reset in the *next* step: u = decay v - theta s', or 0 where s', plus the inputs; s' is the last
 step's spike and v = u. With a synaptic current i = current_decay i + sum_i w_i s_i, and u = decay v + bias + i. In the
 `refractory` steps after a spike v = 0 and s = 0. This is the integer network's definition without its rounding and
@@ -40,6 +42,8 @@ class FloatLayer(Layer):
         Added once per step. Zero by default.
     decay : float, or float64 array [neurons]
         Share of the potential that is left after a step, 0 to 1; 1 means no leak.
+    linear_decay : float, or float64 array [neurons]
+        What a step takes off the potential, towards 0 and never across it; 0, or `decay` is 1.
     threshold : float, float64 array [neurons] or None
         theta, above 0; None makes a read-out: it never fires, its potential is the answer.
     reset : str
@@ -63,6 +67,7 @@ class FloatLayer(Layer):
     connections: tuple[FloatConnection, ...]
     bias: np.ndarray = field(default=None)  # type: ignore[assignment]
     decay: float | np.ndarray = 1.0
+    linear_decay: float | np.ndarray = 0.0
     threshold: float | np.ndarray | None = None
     reset: ResetKind = "none"
     fires_above: bool = True
@@ -99,6 +104,12 @@ class FloatLayer(Layer):
             value = self._numbers(what)
             if value is not None and not ((value >= 0) & (value <= 1)).all():
                 fail(f"{what} = {value[~((value >= 0) & (value <= 1))].flat[0]}: accepted is 0 to 1")
+        lost = self._numbers("linear_decay")
+        assert lost is not None
+        if not ((lost >= 0) & (lost < np.inf)).all():
+            fail(f"linear_decay = {lost[~((lost >= 0) & (lost < np.inf))].flat[0]}: accepted is a finite number from 0")
+        if lost.any() and np.any(self.decay != 1.0):
+            fail("both decay and linear_decay: accepted is one of them")
         if self.reset not in RESET_KINDS:
             fail(f"reset {self.reset!r}: accepted are {', '.join(RESET_KINDS)}")
         if self.refractory < 0:
@@ -253,6 +264,8 @@ class _Population:
         """One step with sums [B, neurons]; fills `fired` and `stored`."""
         layer, theta = self.layer, self.layer.threshold
         u = layer.decay * self.v
+        if np.any(layer.linear_decay):
+            u = np.copysign(np.maximum(np.abs(u) - layer.linear_decay, 0.0), u)
         if theta is not None and layer.reset == "delayed_subtract":
             u = u - theta * self.s
         elif layer.reset == "delayed_zero":

@@ -35,6 +35,8 @@ FIELDS = {  # what each node must hold; v_reset is missing in files of nir befor
     "CubaLI": ("tau_syn", "tau_mem", "r", "v_leak"),
 }
 SUPPORTED = tuple(FIELDS)
+NOTES = ("linear_decay",)
+"""Fields of a node's metadata that are read beside its own."""
 
 
 @dataclass
@@ -102,6 +104,8 @@ def from_object(graph: Any, origin: str, prefix: str) -> Graph:
             continue
         kind = type(node).__name__
         values = dict(vars(node))
+        notes = values.pop("metadata", None) or {}
+        values |= {key: notes[key] for key in NOTES if key in notes}
         if kind in ("Input", "Output"):
             side = kind.lower()
             values = {"shape": (values.get(f"{side}_type") or {}).get(side)}
@@ -137,7 +141,9 @@ def _read_group(group: Any, origin: str, name: str) -> Node | Graph:
         raise InputError(f"{origin}: node {name!r} has no type; accepted is a file that nir.write wrote")
     kind = text(group["type"][()])
     if kind != "NIRGraph":
-        return Node(kind, {key: item[()] for key, item in group.items() if not hasattr(item, "keys")})
+        values = {key: item[()] for key, item in group.items() if not hasattr(item, "keys")}
+        notes = group["metadata"] if hasattr(group.get("metadata"), "keys") else {}
+        return Node(kind, {**values, **{key: notes[key][()] for key in NOTES if key in notes}})
     prefix = name + "." if name else ""
     if "nodes" not in group or "edges" not in group:
         raise InputError(f"{origin}: graph {name!r} without nodes or edges; accepted is a file that nir.write wrote")

@@ -16,6 +16,9 @@ by the user. What the nodes hold is folded:
 
 - r and dt / tau (of both kinds, and w_in) multiply the weights and biases of their neuron. The decay of a potential is
   1 - dt / tau (IF, I: 1), that of a synaptic current 1 - dt / tau_syn; each neuron has its own where the taus differ.
+- A neuron whose metadata hold `linear_decay`, in potential per time, loses dt linear_decay per step towards v_reset in
+  place of its share of the potential: v <- v - sign(v) min(abs(v), dt linear_decay). What enters it is not changed by
+  that, and NIR, which has no such neuron, reads it as one that leaks by its tau.
 - Potentials are counted from v_reset: v' = v - v_reset (0 for LI and I), which starts at 0, decays to 0 and resets to
   0. The threshold becomes v_threshold - v_reset, and what v_leak is above v_reset a bias of dt / tau (v_leak -
   v_reset) per step. The kinds that subtract take v_threshold - v_reset off.
@@ -192,13 +195,22 @@ class _Folder:
             else:
                 one, zero = np.ones(signal.size), np.zeros(signal.size)
                 populations[key] = Population(
-                    key=key, enters=signal, gain=one, drive=zero, decay=zero, theta=theta, reset="none", nodes=(key,)
+                    key=key,
+                    enters=signal,
+                    gain=one,
+                    drive=zero,
+                    decay=zero,
+                    lost=zero,
+                    theta=theta,
+                    reset="none",
+                    nodes=(key,),
                 )
         for analog in [key for key, node in self.walk.nodes.items() if node.kind in ANALOG]:
             population = populations.pop(analog)
             for key in self.linear.after.get(analog, ()):
                 factor = self.values.per_neuron(key, self.walk.nodes[key], "scale", population.enters.size)
                 population.gain, population.drive = population.gain * factor, population.drive * factor
+                population.lost = population.lost * np.abs(factor)
                 population.nodes = (*population.nodes, key)
             if analog in thresholds:
                 key = thresholds[analog]
@@ -248,6 +260,13 @@ class _Folder:
                     f"a bias of {signal.bias[np.flatnonzero(signal.bias)[0]]:g} into a synaptic current; accepted is "
                     "Linear, or a bias of 0: move it into v_leak",
                 )
+        lost = zero
+        if node.values.get("linear_decay") is not None:
+            lost = self.dt * self.values.per_neuron(key, node, "linear_decay", size)
+            if not (lost >= 0).all():
+                bad = node.values["linear_decay"].min()
+                self.values.fail(key, f"linear_decay = {bad:g} in its metadata; accepted is at least 0")
+            decay = np.ones(size)
         theta = None if kind in ANALOG else values["v_threshold"] - origin
         return Population(
             key=key,
@@ -255,6 +274,7 @@ class _Folder:
             gain=gain,
             drive=drive,
             decay=decay,
+            lost=lost,
             theta=theta,
             reset="none" if theta is None else self.reset,
             current_decay=current_decay,
@@ -367,7 +387,7 @@ class _Folder:
     def draft(self, population: Population, terms: tuple[Term, ...]) -> "_Draft":
         """The weights, biases and thresholds of a layer."""
         key, gain, theta = population.key, population.gain, population.theta
-        drive, bias = population.drive, population.enters.bias
+        drive, bias, lost = population.drive, population.enters.bias, population.lost
         bias = np.zeros(len(gain)) if bias is None else bias
         if theta is not None and not (theta > 0).all():
             neuron = int(np.argmin(theta))
@@ -378,12 +398,12 @@ class _Folder:
         equal = np.ones(len(gain)) if theta is None else theta.max() / theta
         if all(takes(term, gain * equal) for term in terms):
             bias = (bias * gain + drive) * equal
-            gain = gain * equal
+            gain, lost = gain * equal, lost * equal
             theta = None if theta is None else np.full(len(gain), theta.max())
         elif all(takes(term, gain) for term in terms):
             bias = bias * gain + drive
         elif theta is not None and (gain > 0).all():  # v / gain: shared weights stay, thresholds take the factor
-            bias, theta, gain = bias + drive / gain, theta / gain, np.ones(len(gain))
+            bias, theta, lost, gain = bias + drive / gain, theta / gain, lost / gain, np.ones(len(gain))
         else:
             self.values.fail(
                 key,
@@ -396,6 +416,7 @@ class _Folder:
         options = {
             "bias": bias,
             "decay": population.decay,
+            "linear_decay": lost,
             "threshold": theta,
             "reset": population.reset,
             "current_decay": population.current_decay,

@@ -97,7 +97,8 @@ class Signal:
 class Population:
     """Neurons on their way to a layer: potentials v <- decay v + gain (what enters) + drive, all arrays [neurons].
 
-    `theta` is None for a read-out; `current_decay` is None without a synaptic current, into which `gain` then goes.
+    `lost` is what a linear decay takes off instead. `theta` is None for a read-out; `current_decay` is None without a
+    synaptic current, into which `gain` then goes.
     """
 
     key: str
@@ -105,6 +106,7 @@ class Population:
     gain: np.ndarray
     drive: np.ndarray
     decay: np.ndarray
+    lost: np.ndarray
     theta: np.ndarray | None
     reset: ResetKind
     current_decay: np.ndarray | None = None

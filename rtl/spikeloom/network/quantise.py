@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import numpy as np
 
 from ..errors import InputError
-from .coding import CodingOptions, EventRecording, current, encode_spikes, listening
+from .calibration import Calibration, calibrate
 from .connections import Connection
-from .float_network import FloatLayer, FloatNetwork, simulate_float
+from .float_network import FloatLayer, FloatNetwork
 from .integer import IntegerLayer, IntegerNetwork, Leak, signed_bits
-from .reference import DecisionKind, Trace, simulate
+from .linear_leak import LinearFit, fit_linear_leaks
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -57,6 +57,7 @@ SATURATED_RATE = 0.95
 """A layer counts as saturated where its neurons fire in at least this share of all steps, taken together."""
 PINNED_SHARE = 0.5
 """... or where at least this share of its stored potentials lies at a limit of its width."""
+ACTIVITY_WARNING = 0.1  # of the activity before
 DEAD_ZONE_WARNING = 0.1  # of the threshold
 BLOCK_ELEMENTS = 1 << 23  # of recorded potentials at a time
 
@@ -82,8 +83,10 @@ class QuantiseOptions:
         "auto": the cheapest of one shift, two shifts and multiply whose decay is within `decay_tolerance` of the
         wanted one, relative, and whose loss per step, 1 - decay, is within 10 %. "shift", "shift2", "multiply": the
         nearest of that kind (multiply: with the fewest fraction bits that are within the same tolerances).
-        "linear": what the decay takes off half the threshold. "none". A `Leak` is taken as it is. Without a leak to
-        begin with (decay 1) every name gives none.
+        "linear": what keeps the activity on the calibration data, which it needs, see `linear_leak`. "none". A `Leak`
+        is taken as it is. Without a leak to begin with (decay 1) every name gives none, but where no layer that is to
+        have a linear leak has one to fit, that is refused. A layer trained with a linear leak keeps it: "auto",
+        "linear" or "none".
     scale : str
         "max": the largest weight becomes 2**(bits - 1) - 1, unless all weights are multiples of one step that the
         width can hold: then that step (or the finest fraction of it that fits), so nothing is rounded. "mse": the
@@ -140,68 +143,6 @@ class QuantiseOptions:
         each("check", "one of refuse, report", lambda v: v in ("refuse", "report"))
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Calibration:
-    """Inputs that both networks are run on.
-
-    Parameters
-    ----------
-    spikes : uint8 array [B, T, inputs]
-        Coded inputs, B at least 1.
-    values : float array [B, inputs], optional
-        For direct current: what the first layer's weights multiply; `spikes` are then 0.
-    labels : int array [B], optional
-        Classes, for the accuracy.
-    decision : str, optional
-        count, first or value; by default value for a read-out, else count.
-
-    Raises
-    ------
-    InputError
-        Where the arrays do not fit each other.
-    """
-
-    spikes: np.ndarray
-    values: np.ndarray | None = None
-    labels: np.ndarray | None = None
-    decision: DecisionKind | None = None
-
-    def __post_init__(self):
-        shape = np.shape(self.spikes)
-        if len(shape) != 3 or 0 in shape:
-            raise InputError(
-                f"calibration spikes of shape {shape}: accepted is [samples, steps, inputs], none of them 0"
-            )
-        for what in ("values", "labels"):
-            array = getattr(self, what)
-            if array is not None and len(array) != shape[0]:
-                raise InputError(f"calibration {what} for {len(array)} samples: accepted are {shape[0]}, one per input")
-
-
-def calibrate(
-    options: CodingOptions,
-    values: np.ndarray | list[EventRecording],
-    inputs: int,
-    *,
-    labels: np.ndarray | None = None,
-    decision: DecisionKind | None = None,
-    first_index: int = 0,
-) -> Calibration:
-    """Calibration data from uncoded inputs: `values` float [B, inputs] in [0, 1], or recordings for `events`.
-
-    Raises
-    ------
-    InputError
-        Where the inputs do not fit the options or the network's `inputs` addresses.
-    """
-    return Calibration(
-        spikes=encode_spikes(options, values, inputs, first_index=first_index),
-        values=np.asarray(values, np.float64) if options.coding == "current" else None,
-        labels=labels,
-        decision=decision,
-    )
-
-
 @dataclass(frozen=True, kw_only=True)
 class LayerReport:
     """What quantisation did to one layer. Fields that need calibration data are None without it.
@@ -227,7 +168,8 @@ class LayerReport:
     leak : str
         Kind and parameters.
     decay_wanted, decay_got : float
-        Share of the potential left after a step (linear: at half the threshold); the mean over the neurons.
+        Share of the potential left after a step (linear: at half the threshold; nan for a read-out, which has none);
+        the mean over the neurons.
     decay_error : float
         abs(got - wanted) / wanted; abs(got) where 0 is wanted; the largest of all neurons.
     dead_zone : (int, int)
@@ -236,6 +178,8 @@ class LayerReport:
         Its longer side, by the threshold.
     current_bits, current_leak : int, str or None
         Of a synaptic current.
+    fit : LinearFit or None
+        Activity before and after, where a linear leak was fitted.
     potential_low, potential_high : int or None
         Extremes that the calibration data needs (up to the threshold where more makes no difference).
     pinned_share : float or None
@@ -269,6 +213,7 @@ class LayerReport:
     dead_zone_share: float | None
     current_bits: int | None = None
     current_leak: str | None = None
+    fit: LinearFit | None = None
     potential_low: int | None = None
     potential_high: int | None = None
     pinned_share: float | None = None
@@ -336,6 +281,9 @@ class QuantisationReport:
         row("leak", lambda x: x.leak)
         row("decay, wanted / got", lambda x: f"{x.decay_wanted:.5f} / {x.decay_got:.5f}")
         row("decay error", lambda x: _percent(x.decay_error))
+        if any(layer.fit is not None for layer in self.layers):
+            row("fitted: activity before / after", lambda x: "-" if x.fit is None else x.fit.text())
+            row("fitted: difference, rms", lambda x: "-" if x.fit is None else f"{x.fit.difference:.3g}")
         if any(layer.current_bits is not None for layer in self.layers):
             row("current bits", lambda x: "-" if x.current_bits is None else str(x.current_bits))
             row("leak of the current", lambda x: x.current_leak or "-")
@@ -395,6 +343,10 @@ def quantise(
     drafts = [
         _draft(layer, options, options.max_count if index == 0 else 1) for index, layer in enumerate(network.layers)
     ]
+    fitted = _to_fit(network, options, calibration)
+    if fitted:
+        assert calibration is not None
+        drafts = _fit_linear(network, options, drafts, fitted, calibration)
     needs = [_threshold_bits(layer) for layer, _ in drafts]
     for (layer, _), need in zip(drafts, needs, strict=True):
         bits = _option(options.potential_bits, layer.name, "auto")
@@ -470,37 +422,29 @@ def fit_leak(
     decay: float | np.ndarray,
     *,
     tolerance: float = 0.01,
-    threshold: int | np.ndarray | None = None,
     layer: str = "",
 ) -> Leak:
     """The integer leak that stands in for a decay per step; the choices are those of `QuantiseOptions.leak`.
 
-    A decay for each neuron takes a factor for each (auto, multiply), or an amount (linear).
+    A decay for each neuron takes a factor for each (auto, multiply). A linear leak is not found from a decay alone:
+    `linear_leak` fits it.
 
     Raises
     ------
     InputError
-        For "linear" without a threshold (a read-out), to which a loss per step could be matched; for a shift where
-        decays differ between neurons.
+        For "linear" where there is a leak; for a shift where decays differ between neurons.
     """
     if isinstance(choice, Leak):
         return choice
-    if isinstance(decay, np.ndarray):
-        return _fit_each(choice, decay, tolerance, threshold, layer)
-    if decay == 1 or choice == "none":
+    if choice == "none" or np.all(decay == 1):
         return Leak()
-    if isinstance(threshold, np.ndarray):
-        threshold = int(threshold.max())
     if choice == "linear":
-        if threshold is None:
-            raise InputError(
-                f"layer {layer!r}: leak = 'linear' for a read-out, which has no threshold to match it to; accepted "
-                "for it are auto, none, shift, shift2, multiply"
-            )
-        return Leak(kind="linear", amount=max(1, round((1 - decay) * threshold / 2)))
+        raise InputError(f"layer {layer!r}: leak = 'linear' from a decay alone; accepted is a fit on calibration data")
+    if isinstance(decay, np.ndarray):
+        return _fit_each(choice, decay, tolerance, layer)
 
     def error(leak: Leak) -> float:
-        return float(np.max(np.abs(_decay(leak, threshold) - decay)))
+        return float(np.max(np.abs(_decay(leak, None) - decay)))
 
     # The relative errors of the decay and of the loss per step have the same numerator.
     accepted = min(tolerance * decay, RATE_TOLERANCE * (1 - decay)) + 1e-12
@@ -522,23 +466,13 @@ def fit_leak(
     return min([*factors, Leak()] if choice == "auto" else factors, key=error)
 
 
-def _fit_each(choice: LeakChoice, decay: np.ndarray, tolerance: float, threshold, layer: str) -> Leak:
+def _fit_each(choice: LeakChoice, decay: np.ndarray, tolerance: float, layer: str) -> Leak:
     """The leak of neurons whose decays differ."""
-    if choice == "none":
-        return Leak()
     if choice in ("shift", "shift2"):
         raise InputError(
             f"layer {layer!r}: leak = {choice!r}, but its decays differ between neurons, {decay.min():g} to "
             f"{decay.max():g}; accepted for it are auto, none, linear, multiply"
         )
-    if choice == "linear":
-        if threshold is None:
-            raise InputError(
-                f"layer {layer!r}: leak = 'linear' for a read-out, which has no threshold to match it to; accepted "
-                "for it are auto, none, multiply"
-            )
-        amounts = np.maximum(1, np.rint((1 - decay) * np.asarray(threshold) / 2)).astype(np.int64)
-        return Leak(kind="linear", amount=tuple(amounts.tolist()))
     accepted = np.minimum(tolerance * decay, RATE_TOLERANCE * (1 - decay)) + 1e-12
     for bits in range(1, MAX_FRACTION + 1):
         factors = np.rint(decay * (1 << bits)).astype(np.int64)
@@ -581,13 +515,13 @@ def _draft(layer: FloatLayer, options: QuantiseOptions, max_count: int) -> tuple
         threshold = _one_or_each(np.maximum(1, np.floor(wanted) + 1 if layer.fires_above else np.ceil(wanted)))
         if layer.reset.endswith("subtract"):
             reset_amount = _one_or_each(np.maximum(1, np.rint(wanted)))
-    leak = fit_leak(
-        _option(options.leak, layer.name, "auto"),
-        layer.decay,
-        tolerance=options.decay_tolerance,
-        threshold=threshold,
-        layer=layer.name,
-    )
+    choice: LeakChoice | Leak = _option(options.leak, layer.name, "auto")
+    if np.any(layer.linear_decay):
+        leak = _linear_leak(choice, layer, scale)
+    elif choice == "linear":
+        leak = Leak()  # until it is fitted
+    else:
+        leak = fit_leak(choice, layer.decay, tolerance=options.decay_tolerance, layer=layer.name)
     current = {}
     if layer.current_decay is not None:
         current_leak = fit_leak("auto", layer.current_decay, tolerance=options.decay_tolerance, layer=layer.name)
@@ -613,8 +547,6 @@ def _draft(layer: FloatLayer, options: QuantiseOptions, max_count: int) -> tuple
     largest = float(np.abs(real).max())
     bias_unit = float(np.max(layer.threshold)) if layer.threshold is not None else float(np.abs(layer.bias).max())
     top = None if threshold is None else int(np.max(threshold))
-    decay, got = np.atleast_1d(layer.decay), np.atleast_1d(_decay(leak, threshold))
-    decay_errors = np.abs(got - decay) / np.where(decay == 0, 1.0, decay)
     zone = _dead_zone(leak)
     return draft, LayerReport(
         name=layer.name,
@@ -634,15 +566,99 @@ def _draft(layer: FloatLayer, options: QuantiseOptions, max_count: int) -> tuple
         if wanted is None
         else float((np.abs(np.maximum(1, np.rint(wanted)) - wanted) / wanted).max()),
         reset_amount=None if reset_amount is None else int(np.max(reset_amount)),
-        leak=leak.describe(),
-        decay_wanted=float(decay.mean()),
-        decay_got=float(got.mean()),
-        decay_error=float(decay_errors.max()),
+        **_leak_report(layer, draft),
         dead_zone=zone,
         dead_zone_share=None if top is None else max(-zone[0], zone[1]) / top,
         current_bits=draft.current_bits,
         current_leak=draft.current_leak.describe() if draft.current_bits is not None else None,
     )
+
+
+def _to_fit(network: FloatNetwork, options: QuantiseOptions, calibration: Calibration | None) -> list[str]:
+    """Names of the layers that get a fitted linear leak; InputError where there is none to fit, or no data."""
+    wanted = [layer for layer in network.layers if _option(options.leak, layer.name, "auto") == "linear"]
+    leaking = [layer.name for layer in wanted if np.any(layer.decay != 1.0)]
+    kept = [layer.name for layer in wanted if np.any(layer.linear_decay)]
+    named = options.leak if isinstance(options.leak, Mapping) else {}
+    still = [layer.name for layer in wanted if layer.name not in leaking + kept]
+    if any(name in named for name in still) or (still and not leaking + kept):
+        where = f"layer {still[0]!r}" if named else f"network {network.name!r}"
+        raise InputError(
+            f"{where}: leak = 'linear', but {'it has' if named else 'its layers have'} no leak to fit; accepted for it "
+            "are auto, none"
+        )
+    if leaking and calibration is None:
+        raise InputError(
+            f"layer {leaking[0]!r}: leak = 'linear' is fitted on calibration data, and there are none; accepted are "
+            "inputs of a data set, or auto, none, shift, shift2, multiply"
+        )
+    return leaking
+
+
+def _fit_linear(
+    network: FloatNetwork,
+    options: QuantiseOptions,
+    drafts: list[tuple[IntegerLayer, LayerReport]],
+    chosen: list[str],
+    calibration: Calibration,
+) -> list[tuple[IntegerLayer, LayerReport]]:
+    """The drafts with fitted linear leaks; potentials as wide as the user says."""
+    widths = [_option(options.potential_bits, layer.name, "auto") for layer, _ in drafts]
+    layers, fits = fit_linear_leaks(
+        network,
+        [
+            layer if isinstance(bits, str) else dataclasses.replace(layer, potential_bits=bits)
+            for (layer, _), bits in zip(drafts, widths, strict=True)
+        ],
+        [report.scale for _, report in drafts],
+        chosen,
+        calibration,
+        options.state,
+    )
+    fitted = []
+    for real, (draft, report), layer in zip(network.layers, drafts, layers, strict=True):
+        if layer.name in fits:
+            draft = dataclasses.replace(draft, leak=layer.leak)
+            changes = {**_leak_report(real, draft), "dead_zone": _dead_zone(layer.leak), "fit": fits[layer.name]}
+            report = dataclasses.replace(report, **changes)
+        fitted.append((draft, report))
+    return fitted
+
+
+def _leak_report(layer: FloatLayer, draft: IntegerLayer) -> dict[str, Any]:
+    """What the report says about a leak."""
+    decay, got = _half_threshold_decay(layer), np.atleast_1d(_decay(draft.leak, draft.threshold))
+    errors = np.abs(got - decay) / np.where(decay == 0, 1.0, decay)
+    return {
+        "leak": draft.leak.describe(),
+        "decay_wanted": float(decay.mean()),
+        "decay_got": float(got.mean()),
+        "decay_error": float(errors.max()),
+    }
+
+
+def _linear_leak(choice: LeakChoice | Leak, layer: FloatLayer, scale: float) -> Leak:
+    """The leak of a layer that was trained with a linear one: d in weight steps."""
+    if isinstance(choice, Leak):
+        return choice
+    if choice == "none":
+        return Leak()
+    if choice not in ("auto", "linear"):
+        raise InputError(
+            f"layer {layer.name!r}: leak = {choice!r}, but its leak is linear already; accepted for it are auto, "
+            "linear, none"
+        )
+    amounts = np.maximum(1, np.rint(np.atleast_1d(layer.linear_decay) / scale)).astype(np.int64)
+    return Leak(kind="linear", amount=int(amounts[0]) if len(amounts) == 1 else tuple(amounts.tolist()))
+
+
+def _half_threshold_decay(layer: FloatLayer) -> np.ndarray:
+    """Share of half the threshold that a step leaves; of any potential, where the leak is not linear."""
+    if not np.any(layer.linear_decay):
+        return np.atleast_1d(layer.decay)
+    if layer.threshold is None:
+        return np.full(1, np.nan)
+    return np.atleast_1d(np.maximum(0.0, 1 - np.asarray(layer.linear_decay) / (np.asarray(layer.threshold) / 2)))
 
 
 def _weights(layer: FloatLayer) -> np.ndarray:
@@ -724,7 +740,7 @@ def _decay(leak: Leak, threshold: int | np.ndarray | None) -> float | np.ndarray
     if leak.kind == "multiply":
         return np.array(leak.factor) / (1 << leak.fraction_bits)
     if leak.kind == "linear":
-        return 0.0 if threshold is None else np.maximum(0.0, 1 - np.array(leak.amount) / (np.array(threshold) / 2))
+        return np.nan if threshold is None else np.maximum(0.0, 1 - np.array(leak.amount) / (np.array(threshold) / 2))
     return 1.0
 
 
@@ -805,7 +821,11 @@ def _measure(
     decisions = []
     keep = (integer.state if integer is not None else state) == "keep"
     for part in _blocks(samples, steps * sum(layer.neurons for layer in layers), keep):
-        trace = _run(calibration, part, integer, real, state)
+        if integer is not None:
+            trace = calibration.run(part, integer)
+        else:
+            assert real is not None
+            trace = calibration.run_float(part, real, state)
         decisions.append(trace.decision(calibration.decision))
         assert trace.potentials is not None
         for index, (layer, fired, v) in enumerate(zip(layers, trace.spikes, trace.potentials, strict=True)):
@@ -841,24 +861,6 @@ def _blocks(samples: int, elements: int, keep: bool) -> Iterator[slice]:
     block = samples if keep else max(1, BLOCK_ELEMENTS // max(1, elements))
     for start in range(0, samples, block):
         yield slice(start, start + block)
-
-
-def _run(
-    calibration: Calibration,
-    part: slice,
-    integer: IntegerNetwork | None,
-    real: FloatNetwork | None,
-    state: Literal["clear", "keep"],
-) -> Trace:
-    """Trace of one block of calibration inputs."""
-    spikes = calibration.spikes[part]
-    values = None if calibration.values is None else calibration.values[part]
-    if integer is not None:
-        direct = None if values is None else current(values, integer.layers[0])
-        return simulate(integer, spikes, current=direct, potentials=True)
-    assert real is not None
-    direct = None if values is None else (listening(real.layers[0]).matrix @ np.asarray(values, np.float64).T).T
-    return simulate_float(real, spikes, current=direct, potentials=True, state=state)
 
 
 def _degenerate(report: LayerReport, before: _LayerMeasure, after: _LayerMeasure) -> list[str]:
@@ -904,7 +906,13 @@ def _warnings(report: LayerReport, options: QuantiseOptions) -> list[str]:
     """What the user should know about a layer that is not refused."""
     texts = []
     where = f"layer {report.name!r}"
-    if report.decay_error > options.decay_tolerance:
+    if report.fit is not None:
+        if abs(report.fit.after - report.fit.before) > ACTIVITY_WARNING * report.fit.before:
+            texts.append(
+                f"{where}: leak {report.leak} is the nearest that calibration finds, and changes its activity from "
+                f"{report.fit.text()}; train with a linear leak, or give more weight_bits"
+            )
+    elif report.decay_error > options.decay_tolerance:
         texts.append(
             f"{where}: leak {report.leak} decays by {report.decay_got:.5f} per step, wanted is "
             f"{report.decay_wanted:.5f} ({_percent(report.decay_error)} off)"

@@ -5,17 +5,76 @@ from typing import Literal
 
 import numpy as np
 
+from ..errors import InputError
 from . import sequence
 from .connections import Connection
 from .integer import IntegerLayer, Leak
 
-__all__ = ["RECIPES", "AnyRecipe", "ConvRecipe", "EvolutionRecipe", "Recipe", "SequenceRecipe"]
+__all__ = ["RECIPES", "AnyRecipe", "ConvRecipe", "EvolutionRecipe", "Leaky", "Recipe", "SequenceRecipe"]
 
 NMNIST_SHAPE = (2, 34, 34)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class Leaky:
+    """The leak of the potentials, which every recipe has.
+
+    Parameters
+    ----------
+    leak : str
+        shift: a step leaves v - (v >> k). linear: it leaves v - sign(v) min(abs(v), d).
+    leak_shift : tuple of int
+        k of each layer.
+    linear_decay : tuple of int, optional
+        d of each layer, at least 1 and at most the threshold; by default what the shift takes off half the threshold,
+        theta / 2**(k + 1), so that the two kinds of leak can be compared under one recipe.
+    learn_decay : bool
+        Train d along with the weights, from there.
+
+    Raises
+    ------
+    InputError
+        Where these do not fit each other.
+    """
+
+    leak: Literal["shift", "linear"] = "shift"
+    leak_shift: tuple[int, ...]
+    linear_decay: tuple[int, ...] | None = None
+    learn_decay: bool = False
+    threshold: tuple[int, ...]
+
+    def __post_init__(self):
+        if self.leak not in ("shift", "linear"):
+            raise InputError(f"leak = {self.leak!r}: accepted are shift, linear")
+        if self.leak != "linear" and (self.learn_decay or self.linear_decay is not None):
+            raise InputError(f"a linear decay with leak = {self.leak!r}; accepted is leak = 'linear'")
+        given = self.linear_decay
+        if given is not None and (
+            len(given) != len(self.threshold)
+            or not all(1 <= d <= theta for d, theta in zip(given, self.threshold, strict=True))
+        ):
+            raise InputError(
+                f"linear_decay = {given}: accepted is an integer of at least 1 for each of {len(self.threshold)} "
+                f"layers, at most their thresholds {self.threshold}"
+            )
+
+    def amounts(self) -> tuple[int, ...]:
+        """d of each layer before training; none for the shift."""
+        if self.leak != "linear":
+            return ()
+        if self.linear_decay is not None:
+            return self.linear_decay
+        return tuple(max(1, theta >> (k + 1)) for theta, k in zip(self.threshold, self.leak_shift, strict=True))
+
+    def leak_of(self, layer: int, amounts: tuple[int, ...] | None = None) -> Leak:
+        """The leak of a layer, with the d that training found."""
+        if self.leak == "linear":
+            return Leak(kind="linear", amount=(amounts or self.amounts())[layer])
+        return Leak(kind="shift", shifts=(self.leak_shift[layer],))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(Leaky):
     """How a network with one hidden layer is trained. Pairs hold the value of the hidden and of the output layer.
 
     Parameters
@@ -28,8 +87,8 @@ class Recipe:
         Widths, of both layers.
     threshold : (int, int)
         theta, powers of two: cheap comparators, and weights that are exact in any float.
-    leak_shift : (int, int)
-        k; a step leaves v - (v >> k).
+    leak, leak_shift, linear_decay, learn_decay
+        See `Leaky`.
     steps, max_rate : int, float
         Rate coding in training, and of the accuracy that is reported.
     also : tuple of (steps, max_rate)
@@ -52,8 +111,6 @@ class Recipe:
     hidden: int
     weight_bits: int
     potential_bits: int
-    threshold: tuple[int, int]
-    leak_shift: tuple[int, int]
     steps: int
     max_rate: float
     also: tuple[tuple[int, float], ...] = ()
@@ -66,15 +123,15 @@ class Recipe:
     noise_events: tuple[int, ...] = ()
     noise_limit: float = 1.0
 
-    def layers(self, weights: list[np.ndarray]) -> tuple[IntegerLayer, ...]:
-        """The layers with these integer weights, [neurons, fan_in] each."""
+    def layers(self, weights: list[np.ndarray], amounts: tuple[int, ...] | None = None) -> tuple[IntegerLayer, ...]:
+        """The layers with these integer weights, [neurons, fan_in] each, and these linear decays."""
         return tuple(
             IntegerLayer.dense(
                 name=f"fc{index + 1}",
                 weights=array,
                 weight_bits=self.weight_bits,
                 potential_bits=self.potential_bits,
-                leak=Leak(kind="shift", shifts=(self.leak_shift[index],)),
+                leak=self.leak_of(index, amounts),
                 reset="zero",
                 threshold=self.threshold[index],
             )
@@ -83,7 +140,7 @@ class Recipe:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConvRecipe:
+class ConvRecipe(Leaky):
     """A convolutional network on recorded events: convolutions, then a fully connected layer of the classes.
 
     Tuples hold one value per layer, the last one that of the fully connected layer where it has one.
@@ -96,8 +153,10 @@ class ConvRecipe:
         Of the convolutions; a padding of half the kernel keeps the edges.
     weight_bits, potential_bits : int
         Widths, of all layers.
-    threshold, leak_shift : tuple of int
-        theta, powers of two; a step leaves v - (v >> k).
+    threshold : tuple of int
+        theta, powers of two.
+    leak, leak_shift, linear_decay, learn_decay
+        See `Leaky`.
     steps, step_us : int, float
         Time steps and their length in microseconds.
     epochs, batch, learning_rate : int, int, float
@@ -114,8 +173,6 @@ class ConvRecipe:
     stride: tuple[int, ...]
     weight_bits: int
     potential_bits: int
-    threshold: tuple[int, ...]
-    leak_shift: tuple[int, ...]
     steps: int
     step_us: float
     epochs: int
@@ -137,7 +194,7 @@ class ConvRecipe:
             maps.append((channels, high, wide))
         return tuple(maps)
 
-    def layers(self, weights: list[np.ndarray]) -> tuple[IntegerLayer, ...]:
+    def layers(self, weights: list[np.ndarray], amounts: tuple[int, ...] | None = None) -> tuple[IntegerLayer, ...]:
         """The layers with these weights: [channels, source channels, kernel, kernel] each, then [10, fan_in]."""
         layers, maps = [], self.maps()
         for index, array in enumerate(weights):
@@ -157,7 +214,7 @@ class ConvRecipe:
                     ),
                     weight_bits=self.weight_bits,
                     potential_bits=self.potential_bits,
-                    leak=Leak(kind="shift", shifts=(self.leak_shift[index],)),
+                    leak=self.leak_of(index, amounts),
                     reset="zero",
                     threshold=self.threshold[index],
                 )
@@ -166,7 +223,7 @@ class ConvRecipe:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SequenceRecipe:
+class SequenceRecipe(Leaky):
     """A recurrent layer of neurons with a synaptic current, and a leaky read-out, on `sequence`.
 
     Pairs hold the value of the hidden layer and of the read-out.
@@ -183,8 +240,10 @@ class SequenceRecipe:
         Widths.
     threshold : (int, int)
         theta of the hidden layer, and the number that stands for 1 in the read-out; powers of two.
-    leak_shift, current_shift : (int, int), int
-        Of the potentials, and of the synaptic current.
+    leak, leak_shift, linear_decay, learn_decay
+        Of the potentials: see `Leaky`.
+    current_shift : int
+        Of the synaptic current.
     epochs, batch, learning_rate, clip : int, int, float, float
         Adam, one cycle; longest gradient.
     """
@@ -195,8 +254,6 @@ class SequenceRecipe:
     weight_bits: int
     potential_bits: int
     current_bits: int
-    threshold: tuple[int, int]
-    leak_shift: tuple[int, int]
     current_shift: int
     epochs: int
     batch: int
@@ -206,7 +263,7 @@ class SequenceRecipe:
     steps = sequence.STEPS
     step_us = float(sequence.STEP_US)
 
-    def layers(self, weights: list[np.ndarray]) -> tuple[IntegerLayer, ...]:
+    def layers(self, weights: list[np.ndarray], amounts: tuple[int, ...] | None = None) -> tuple[IntegerLayer, ...]:
         """The layers with these integer weights: [hidden, inputs], [hidden, hidden], [classes, hidden]."""
         arriving, feedback, leaving = weights
         return (
@@ -218,7 +275,7 @@ class SequenceRecipe:
                 ),
                 weight_bits=self.weight_bits,
                 potential_bits=self.potential_bits,
-                leak=Leak(kind="shift", shifts=(self.leak_shift[0],)),
+                leak=self.leak_of(0, amounts),
                 current_bits=self.current_bits,
                 current_leak=Leak(kind="shift", shifts=(self.current_shift,)),
                 reset="zero",
@@ -229,7 +286,7 @@ class SequenceRecipe:
                 weights=leaving,
                 weight_bits=self.weight_bits,
                 potential_bits=self.potential_bits,
-                leak=Leak(kind="shift", shifts=(self.leak_shift[1],)),
+                leak=self.leak_of(1, amounts),
                 reset="none",
             ),
         )

@@ -6,15 +6,15 @@ steps at once; the layers of a network with delays go together from step to step
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from ..errors import InputError
-from .integer import INPUT, IntegerLayer, IntegerNetwork
+from .integer import INPUT, IntegerLayer, IntegerNetwork, Leak
 
-__all__ = ["DecisionKind", "Trace", "arriving", "simulate", "synaptic_operations"]
+__all__ = ["DecisionKind", "LayerRun", "Trace", "arriving", "simulate", "synaptic_operations"]
 
 DecisionKind = Literal["count", "first", "value"]
 BLOCK_ELEMENTS = 1 << 21
@@ -186,6 +186,47 @@ def synaptic_operations(network: IntegerNetwork, inputs: np.ndarray, spikes: Seq
         for connection, sent in zip(layer.connections, brought, strict=True):
             counts[:, index] += sent.sum(axis=1, dtype=np.int64) @ connection.fan_out
     return counts
+
+
+class LayerRun:
+    """One layer alone, on spikes that are given: their sums are taken once, for any number of runs with other leaks.
+
+    Parameters
+    ----------
+    layer : IntegerLayer
+    spikes : arrays [B, T, sources], one of each connection, as `arriving` gives them
+    current : integer array [B, neurons], optional
+        Direct current, as in `simulate`.
+    state : str
+        `clear` or `keep`, as in a network.
+    """
+
+    def __init__(
+        self,
+        layer: IntegerLayer,
+        spikes: Sequence[np.ndarray],
+        *,
+        current: np.ndarray | None = None,
+        state: Literal["clear", "keep"] = "clear",
+    ):
+        batch, steps = spikes[0].shape[:2]
+        self.shape = batch, steps, layer.neurons
+        extra = None if current is None else np.asarray(current, np.int64)[:, None, :]
+        if state == "keep":
+            spikes = [given.reshape(1, batch * steps, -1) for given in spikes]
+            extra = None if extra is None else np.repeat(extra[:, 0], steps, axis=0)[None]
+        adder = _Adder(layer)
+        self.layer, self.summed, self.offsets = layer, adder.currents(list(spikes), extra), adder.offsets(extra)
+
+    def run(self, leak: Leak) -> tuple[np.ndarray, np.ndarray]:
+        """Spikes uint8 and potentials, both [B, T, neurons], with another leak without fraction bits."""
+        steps, batch, neurons = self.summed.shape
+        population = _Neurons(replace(self.layer, leak=leak), batch, self.summed.dtype)
+        fired, stored = np.empty((batch, steps, neurons), np.uint8), np.empty(self.summed.shape, self.summed.dtype)
+        for step, total in enumerate(self.summed):
+            offset = self.offsets[min(step, len(self.offsets) - 1)]
+            population.advance(total.copy(), offset, fired[:, step], stored[step])
+        return fired.reshape(self.shape), stored.transpose(1, 0, 2).reshape(self.shape)
 
 
 def _check_current(layer: IntegerLayer, current: np.ndarray) -> None:

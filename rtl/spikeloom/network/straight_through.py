@@ -8,11 +8,15 @@ membrane time constant to enhance learning of spiking neural networks", ICCV 202
 Weights are trained in the unit of the threshold: w_int = rint(clip(w theta)).
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import snntorch.surrogate  # pyright: ignore[reportMissingImports]
 import torch  # pyright: ignore[reportMissingImports]
 
-__all__ = ["clamp", "fire", "leak", "lif", "on_grid", "parameter", "stream", "through"]
+from .recipes import Leaky
+
+__all__ = ["Leaks", "clamp", "fire", "leak", "lif", "linear_leak", "on_grid", "parameter", "stream", "through"]
 
 SURROGATE_SLOPE = 2.0  # of the arc tangent, in thresholds
 SPIKE = snntorch.surrogate.atan(alpha=SURROGATE_SLOPE)
@@ -44,6 +48,45 @@ def leak(v: torch.Tensor, shift: int) -> torch.Tensor:
     return through(v - torch.floor(v * decay), v * (1 - decay))
 
 
+def linear_leak(v: torch.Tensor, d: torch.Tensor | int) -> torch.Tensor:
+    """v - sign(v) min(abs(v), d): the gradient of v where abs(v) > d, and there -sign(v) for d; else none."""
+    if isinstance(d, int):
+        return torch.nn.functional.softshrink(v, d)
+    return torch.sign(v) * torch.relu(v.abs() - d)
+
+
+class Leaks:
+    """The leaks of the potentials of a recipe's layers, and what training learns of them.
+
+    `learnt` are the linear decays in the unit of the threshold, one number per layer; empty where they are given.
+    """
+
+    def __init__(self, recipe: Leaky):
+        self.recipe, self.given = recipe, recipe.amounts()
+        self.learnt: list[torch.Tensor] = []
+        if recipe.learn_decay:
+            shares = [d / theta for d, theta in zip(self.given, recipe.threshold, strict=True)]
+            self.learnt = [torch.tensor(share, dtype=torch.float32, requires_grad=True) for share in shares]
+
+    def amount(self, layer: int) -> torch.Tensor | int:
+        """d of a linear leak: an integer from 1 up to the threshold, with the gradient of the real one."""
+        if not self.learnt:
+            return self.given[layer]
+        theta = self.recipe.threshold[layer]
+        return through(*(f(torch.clamp(self.learnt[layer] * theta, 1, theta)) for f in (torch.round, torch.clone)))
+
+    def amounts(self) -> tuple[int, ...]:
+        """The integers d of all layers; none for other kinds of leak."""
+        return tuple(int(self.amount(layer)) for layer in range(len(self.given)))
+
+    def of(self, layer: int) -> Callable[[torch.Tensor], torch.Tensor]:
+        """What a step does to the potentials of a layer."""
+        if self.recipe.leak == "linear":
+            d = self.amount(layer)
+            return lambda v: linear_leak(v, d)
+        return lambda v: leak(v, self.recipe.leak_shift[layer])
+
+
 def clamp(v: torch.Tensor, bits: int) -> torch.Tensor:
     """v within the width."""
     high = (1 << (bits - 1)) - 1
@@ -55,11 +98,11 @@ def fire(u: torch.Tensor, theta: int) -> torch.Tensor:
     return SPIKE((u - theta + 0.5) / theta)
 
 
-def lif(current: torch.Tensor, shift: int, theta: int, bits: int) -> torch.Tensor:
-    """Spikes of neurons with these summed inputs, both [T, ...]: the equations of `integer`, shift leak, reset zero."""
+def lif(current: torch.Tensor, leaked: Callable[[torch.Tensor], torch.Tensor], theta: int, bits: int) -> torch.Tensor:
+    """Spikes of neurons with these summed inputs, both [T, ...]: the equations of `integer`, reset zero."""
     v, fired = torch.zeros_like(current[0]), []
     for arriving in current:
-        u = leak(v, shift) + arriving
+        u = leaked(v) + arriving
         s = fire(u, theta)
         v = clamp(u, bits) * (1 - s.detach())
         fired.append(s)

@@ -1,11 +1,13 @@
 """Trains the networks of the zoo, as the integer networks that they will be.
 
 The forward pass of training computes exactly what the reference simulator computes (integer weights, floored shift
-leak, one clamp a step, hard reset); gradients pass its roundings as if they were not there. So the accuracy of the
-integer network is that of training, and nothing is lost afterwards. The result is written as a NIR file in the unit of
-the threshold::
+leak or linear leak, one clamp a step, hard reset); gradients pass its roundings as if they were not there. So the
+accuracy of the integer network is that of training, and nothing is lost afterwards. The result is written as a NIR file
+in the unit of the threshold::
 
     w = w_int / theta_int                       tau = dt 2**k, r = tau / dt    decay 1 - 2**-k and gain 1 per step dt
+    d = d_int / theta_int per step of a linear leak, which NIR has not: dt linear_decay = d in the metadata of a neuron
+        whose tau loses as much at half the threshold, tau = dt theta_int / (2 d_int), or all of it
     v_threshold = (theta_int - 1/4) / theta_int   v_leak = v_reset = 0
     tau_syn = dt 2**j, w_in = tau_syn / dt      of a synaptic current
 
@@ -171,7 +173,7 @@ def _fitted(
 
     def trained(recipe: DataRecipe, title: str, checkpoint: Path | None) -> IntegerNetwork:
         with _bar(title, progress) as advance:
-            weights = fit(
+            weights, amounts = fit(
                 recipe,
                 dataset,
                 seed=seed,
@@ -180,7 +182,7 @@ def _fitted(
                 key=_key(recipe, dataset, seed),
                 advance=advance,
             )
-        return _network(name, recipe, weights)
+        return _network(name, recipe, weights, amounts)
 
     network = trained(recipe, name, checkpoint)
     content = nir_bytes(network)
@@ -192,9 +194,11 @@ def _fitted(
     return network, content, table
 
 
-def _network(name: str, recipe: DataRecipe, weights: list[np.ndarray]) -> IntegerNetwork:
-    """The network of the recipe with these integer weights."""
-    return IntegerNetwork(name=name, layers=recipe.layers(weights))
+def _network(
+    name: str, recipe: DataRecipe, weights: list[np.ndarray], amounts: tuple[int, ...] | None = None
+) -> IntegerNetwork:
+    """The network of the recipe with these integer weights and linear decays."""
+    return IntegerNetwork(name=name, layers=recipe.layers(weights, amounts))
 
 
 def nir_bytes(network: IntegerNetwork, dt: float = DT) -> bytes:
@@ -203,8 +207,9 @@ def nir_bytes(network: IntegerNetwork, dt: float = DT) -> bytes:
     Parameters
     ----------
     network : IntegerNetwork
-        A chain of layers, each of which may feed itself with a delay of one step; leaks by one shift, reset zero or
-        a read-out, no bias, and one weight that is the largest of its width.
+        A chain of layers, each of which may feed itself with a delay of one step; leaks by one shift or, of
+        potentials, one linear decay; reset zero or a read-out, no bias, and one weight that is the largest of its
+        width.
     dt : float
         Length of a step in seconds.
 
@@ -254,9 +259,10 @@ def _check_writable(network: IntegerNetwork, layer: IntegerLayer) -> None:
     def fail(text: str):
         raise InputError(f"layer {layer.name!r}: {text}")
 
-    leaks = [layer.leak] if layer.current_bits is None else [layer.leak, layer.current_leak]
+    leaks = [] if layer.current_bits is None else [layer.current_leak]
+    leaks += [] if layer.leak.kind == "linear" and not layer.leak.per_neuron else [layer.leak]
     if any(leak.kind != "shift" or len(leak.shifts) != 1 for leak in leaks):
-        fail("accepted here is a layer with leaks by one shift")
+        fail("accepted here is a layer with leaks by one shift, or a linear leak of its potentials")
     if isinstance(layer.threshold, np.ndarray) or layer.refractory or layer.adaptation is not None:
         fail("accepted here is one threshold that stays, and no refractory period")
     if layer.reset not in ("zero", "none") or (layer.reset == "none") != (layer.threshold is None) or layer.bias.any():
@@ -303,8 +309,14 @@ def _neurons(layer: IntegerLayer, unit: int, dt: float) -> Any:
     """The NIR node of the neurons of a layer."""
     import nir
 
-    ones, factor = np.ones(layer.shape), float(1 << layer.leak.shifts[0])
-    common = {"r": factor * ones, "v_leak": 0 * ones}
+    ones, notes = np.ones(layer.shape), {}
+    if layer.leak.kind == "linear":
+        assert isinstance(layer.leak.amount, int)
+        factor = max(1.0, unit / (2 * layer.leak.amount))
+        notes = {"metadata": {"linear_decay": layer.leak.amount / unit / dt * ones}}
+    else:
+        factor = float(1 << layer.leak.shifts[0])
+    common = {"r": factor * ones, "v_leak": 0 * ones, **notes}
     if layer.threshold is None:
         return nir.LI(tau=dt * factor * ones, **common)
     common["v_threshold"] = (unit - 0.25) / unit * ones  # v_reset is 0 where it is not given
@@ -402,7 +414,7 @@ def _options(network: IntegerNetwork) -> QuantiseOptions:
         weight_bits={layer.name: layer.weight_bits for layer in network.layers},
         potential_bits={layer.name: layer.potential_bits for layer in network.layers},
         current_bits={layer.name: layer.current_bits for layer in network.layers if layer.current_bits is not None},
-        leak="shift",
+        leak={layer.name: layer.leak.kind for layer in network.layers},  # type: ignore[arg-type]
         state=network.state,
     )
 
@@ -505,10 +517,14 @@ def _table(
         "reset": "zero",
         "weight_bits": recipe.weight_bits,
         "potential_bits": recipe.potential_bits,
-        "leak": "shift",
+        "leak": recipe.leak,
         **_use(recipe, dataset, seed, network),
         "threshold": {layer.name: layer.threshold for layer in layers if layer.threshold is not None},
-        "leak_shift": {layer.name: layer.leak.shifts[0] for layer in layers},
+        **(
+            {"linear_decay": {layer.name: layer.leak.amount for layer in layers}, "learn_decay": recipe.learn_decay}
+            if recipe.leak == "linear"
+            else {"leak_shift": {layer.name: layer.leak.shifts[0] for layer in layers}}
+        ),
         "accumulator_bits": {layer.name: round(float(layer.accumulator_bits().mean()), 3) for layer in layers},
         "nonzero_weights": {layer.name: _nonzero(layer) for layer in layers},
         "sha256": hashlib.sha256(content).hexdigest(),

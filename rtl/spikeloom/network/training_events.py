@@ -7,7 +7,7 @@ from .coding import CodingOptions, encode_spikes
 from .datasets import NMnist
 from .recipes import ConvRecipe, SequenceRecipe
 from .sequence import SequenceTask
-from .straight_through import clamp, fire, leak, lif, on_grid, parameter, stream
+from .straight_through import Leaks, clamp, fire, leak, lif, on_grid, parameter, stream
 
 __all__ = ["ConvModel", "SequenceModel"]
 
@@ -22,7 +22,7 @@ class ConvModel:
     clip = None
 
     def __init__(self, recipe: ConvRecipe, data: NMnist, seed: int):
-        self.recipe = recipe
+        self.recipe, self.leaks = recipe, Leaks(recipe)
         recordings, labels = data.half(train=True)
         self.labels = torch.from_numpy(labels)
         self.events = [(r.times_us, r.polarity, r.x, r.y) for r in recordings]
@@ -54,8 +54,7 @@ class ConvModel:
     def layers(self, spikes: torch.Tensor) -> list[torch.Tensor]:
         """Spikes [T, B, ...] of every layer for input spikes [T, B, 2, height, width]."""
         recipe, fired = self.recipe, []
-        weights, numbers = self.integers(), zip(recipe.leak_shift, recipe.threshold, strict=True)
-        for index, (w, (shift, theta)) in enumerate(zip(weights, numbers, strict=True)):
+        for index, (w, theta) in enumerate(zip(self.integers(), recipe.threshold, strict=True)):
             steps, batch = spikes.shape[:2]
             flat = spikes.flatten(0, 1)
             if index < len(recipe.channels):
@@ -63,7 +62,7 @@ class ConvModel:
                 current = torch.nn.functional.conv2d(flat, w, stride=recipe.stride[index], padding=padding)
             else:
                 current = flat.flatten(1) @ w.T
-            spikes = lif(current.unflatten(0, (steps, batch)), shift, theta, recipe.potential_bits)
+            spikes = lif(current.unflatten(0, (steps, batch)), self.leaks.of(index), theta, recipe.potential_bits)
             fired.append(spikes)
         return fired
 
@@ -96,7 +95,7 @@ class SequenceModel:
     """Weights and the forward pass of a `SequenceRecipe`."""
 
     def __init__(self, recipe: SequenceRecipe, data: SequenceTask, seed: int):
-        self.recipe, self.clip = recipe, recipe.clip
+        self.recipe, self.leaks, self.clip = recipe, Leaks(recipe), recipe.clip
         sequences, labels = data.half(train=True)
         coding = CodingOptions(coding="events", steps=recipe.steps, step_us=recipe.step_us)
         self.spikes = torch.from_numpy(encode_spikes(coding, sequences, data.shape[0]))
@@ -136,15 +135,16 @@ class SequenceModel:
         """Hidden spikes and potentials of the read-out, both [T, B, neurons], for input spikes [B, T, inputs]."""
         recipe = self.recipe
         arriving, feedback, leaving = self.integers()
+        leak_v, leak_o = self.leaks.of(0), self.leaks.of(1)
         current = (spikes @ arriving.T).transpose(0, 1)
         i = v = s = torch.zeros_like(current[0])
         o, fired, values = torch.zeros(len(spikes), len(leaving)), [], []
         for given in current:
             i = clamp(leak(i, recipe.current_shift) + given + s @ feedback.T, recipe.current_bits)
-            u = clamp(leak(v, recipe.leak_shift[0]) + i, recipe.potential_bits)
+            u = clamp(leak_v(v) + i, recipe.potential_bits)
             s = fire(u, recipe.threshold[0])
             v = u * (1 - s.detach())
-            o = clamp(leak(o, recipe.leak_shift[1]) + s @ leaving.T, recipe.potential_bits)
+            o = clamp(leak_o(o) + s @ leaving.T, recipe.potential_bits)
             fired.append(s)
             values.append(o)
         return torch.stack(fired), torch.stack(values)

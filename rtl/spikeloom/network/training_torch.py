@@ -16,7 +16,7 @@ from .coding import rate
 from .datasets import Dataset, NMnist
 from .recipes import AnyRecipe, ConvRecipe, Recipe, SequenceRecipe
 from .sequence import SequenceTask
-from .straight_through import lif, on_grid, parameter, stream
+from .straight_through import Leaks, lif, on_grid, parameter, stream
 from .training_events import ConvModel, SequenceModel
 
 __all__ = ["fit"]
@@ -40,8 +40,8 @@ def fit(
     checkpoint: Path | None,
     key: str,
     advance: Callable[[int, int, str], None],
-) -> list[np.ndarray]:
-    """Train; the integer weights, int64, of the layers as the recipe takes them.
+) -> tuple[list[np.ndarray], tuple[int, ...]]:
+    """Train; the integer weights, int64, and the linear decays of the layers, as the recipe takes them.
 
     Random numbers come from Philox streams with key (seed, epoch + 1), and (seed, 0) for the first weights, so a
     training that goes on from `checkpoint` ends like one that was never stopped. A checkpoint of another `key` is
@@ -60,14 +60,14 @@ def fit(
         torch.set_num_threads(before)
 
 
-def _fit(recipe, dataset, seed, checkpoint, key, advance) -> list[np.ndarray]:
+def _fit(recipe, dataset, seed, checkpoint, key, advance) -> tuple[list[np.ndarray], tuple[int, ...]]:
     kinds = {Recipe: _Model, ConvRecipe: ConvModel, SequenceRecipe: SequenceModel}
     model = kinds[type(recipe)](recipe, dataset, seed)
     batches = model.samples // recipe.batch
     if batches == 0:
         raise InputError(f"{model.samples} training samples: accepted are at least {recipe.batch}, one batch")
     total = batches * recipe.epochs
-    optimiser = torch.optim.Adam(model.weights, lr=recipe.learning_rate)
+    optimiser = torch.optim.Adam(_parameters(model), lr=recipe.learning_rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, recipe.learning_rate, total_steps=total, pct_start=WARM_UP
     )
@@ -84,7 +84,7 @@ def _fit(recipe, dataset, seed, checkpoint, key, advance) -> list[np.ndarray]:
             optimiser.zero_grad()
             loss.backward()
             if model.clip is not None:
-                torch.nn.utils.clip_grad_norm_(model.weights, model.clip)
+                torch.nn.utils.clip_grad_norm_(_parameters(model), model.clip)
             optimiser.step()
             schedule.step()
             right += good
@@ -92,7 +92,12 @@ def _fit(recipe, dataset, seed, checkpoint, key, advance) -> list[np.ndarray]:
             advance(epoch * batches + batch + 1, total, f"epoch {epoch + 1}/{recipe.epochs}, training {share:.1%}")
         if checkpoint is not None:
             _save(checkpoint, key, model, parts, epoch + 1)
-    return [array.detach().numpy().astype(np.int64) for array in model.integers()]
+    return [array.detach().numpy().astype(np.int64) for array in model.integers()], model.leaks.amounts()
+
+
+def _parameters(model) -> list[torch.Tensor]:
+    """All that is trained."""
+    return [*model.weights, *model.leaks.learnt]
 
 
 class _Model:
@@ -101,7 +106,7 @@ class _Model:
     clip = None
 
     def __init__(self, recipe: Recipe, dataset: Dataset, seed: int):
-        self.recipe, self.shape = recipe, dataset.shape
+        self.recipe, self.shape, self.leaks = recipe, dataset.shape, Leaks(recipe)
         self.pictures, self.labels = torch.from_numpy(dataset.train_x), torch.from_numpy(dataset.train_y)
         rng = stream(seed, 0)
         inputs = dataset.train_x.shape[1]
@@ -157,11 +162,11 @@ class _Model:
         return self.patterns.index_select(1, number.view(-1)).view(-1, *pictures.shape)
 
     def layer(self, index: int, spikes: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        """Spikes [T, B, neurons] of a layer: the equations of `integer`, with leak shift and reset zero."""
+        """Spikes [T, B, neurons] of a layer: the equations of `integer`, with reset zero."""
         recipe = self.recipe
         steps, batch, inputs = spikes.shape
         current = (spikes.reshape(steps * batch, inputs) @ weights.T).view(steps, batch, -1)
-        return lif(current, recipe.leak_shift[index], recipe.threshold[index], recipe.potential_bits)
+        return lif(current, self.leaks.of(index), recipe.threshold[index], recipe.potential_bits)
 
 
 def _patterns(steps: int) -> np.ndarray:
@@ -194,7 +199,7 @@ def _save(path: Path, key: str, model, parts: dict, epoch: int) -> None:
     """Write all that the next epoch needs."""
     buffer = io.BytesIO()
     state = {name: part.state_dict() for name, part in parts.items()}
-    torch.save({"key": key, "epoch": epoch, "weights": [w.detach() for w in model.weights], **state}, buffer)
+    torch.save({"key": key, "epoch": epoch, "weights": [w.detach() for w in _parameters(model)], **state}, buffer)
     write_atomic(path, buffer.getvalue())
 
 
@@ -207,7 +212,7 @@ def _load(path: Path | None, key: str, model, parts: dict) -> int:
         if state["key"] != key:
             return 0
         with torch.no_grad():
-            for weights, saved in zip(model.weights, state["weights"], strict=True):
+            for weights, saved in zip(_parameters(model), state["weights"], strict=True):
                 weights.copy_(saved)
         for name, part in parts.items():
             part.load_state_dict(state[name])
