@@ -166,7 +166,7 @@ def test_train_without_torch(say, monkeypatch, tmp_path):
     assert not list(tmp_path.iterdir())
     refused(
         say("train", "digit"),
-        "network 'digit': `train` knows digits, interception, mnist4, mnist8, nmnist, recurrent; "
+        "network 'digit': `train` knows digits, interception, mnist4, mnist8, mnist_linear, nmnist, recurrent; "
         "did you mean 'digits'?",
     )
 
@@ -232,7 +232,7 @@ def test_zoo(say, tmp_path):
     assert load_config(tmp_path / "digits.toml").data.set == "digits"
     refused(
         say("new", "zoo:digit"),
-        "zoo network 'digit': accepted are digits, interception, mnist4, mnist8, nmnist, recurrent; "
+        "zoo network 'digit': accepted are digits, interception, mnist4, mnist8, mnist_linear, nmnist, recurrent; "
         "did you mean 'digits'?",
     )
     for command in "new", "inspect":

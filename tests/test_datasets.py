@@ -1,6 +1,8 @@
 """Data sets: written files come back, real files are what their makers say, damaged files are named."""
 
+import dataclasses
 import gzip
+import itertools
 import struct
 
 import numpy as np
@@ -138,6 +140,12 @@ def test_nmnist_halves(tmp_path):
         assert labels.tolist() == [number % 10 for number in parts[train]]
     assert parts == {False: [0, 5, 10], True: [1, 2, 3, 4, 6, 7, 8, 9, 11]}
     assert [int(one.x[0]) for one in recordings.half(train=True, count=2)[0]] == [1, 2]
+    folds = [dataclasses.replace(recordings, fold=fold) for fold in range(5)]
+    tested = [[int(one.x[0]) for one in fold.half(train=False)[0]] for fold in folds]
+    assert tested[2] == [2, 7]
+    assert sorted(itertools.chain(*tested)) == list(range(12))
+    with pytest.raises(InputError, match="fold 5 of N-MNIST: accepted are 0 to 4"):
+        dataclasses.replace(recordings, fold=5)
 
 
 def test_damaged_nmnist(tmp_path):

@@ -19,8 +19,8 @@ from spikeloom.network.quantise import Calibration, QuantiseOptions, quantise
 from spikeloom.network.reference import simulate
 from spikeloom.network.sequence import SequenceTask
 
-NAMES = ("digits", "interception", "mnist4", "mnist8", "nmnist", "recurrent")
-PICTURES = ("digits", "mnist4", "mnist8")
+NAMES = ("digits", "interception", "mnist4", "mnist8", "mnist_linear", "nmnist", "recurrent")
+PICTURES = ("digits", "mnist4", "mnist8", "mnist_linear")
 FITTED = tuple(name for name in NAMES if name != "interception")  # see test_interception for the other
 SHORT = {"epochs": 2, "seed": 3, "progress": False}
 
@@ -102,7 +102,7 @@ def test_zoo_file_lies_on_its_integer_grid(name):
     nir = pytest.importorskip("nir")
     table, graph = zoo.settings(name), nir.read(zoo.path(name))
     unit = 1
-    for layer, k in table["leak_shift"].items():
+    for layer, number in table["leak_shift" if table["leak"] == "shift" else "linear_decay"].items():
         theta = unit = table["threshold"].get(layer, unit)  # a read-out is in the unit of the layer before it
         assert theta & (theta - 1) == 0
         nodes = [graph.nodes[key] for key in (layer, f"{layer}_feedback") if key in graph.nodes]
@@ -120,8 +120,12 @@ def test_zoo_file_lies_on_its_integer_grid(name):
                 assert (nearest == theta).all()
             assert not neurons.v_reset.any()
         slow = neurons.tau_mem if isinstance(neurons, nir.CubaLIF) else neurons.tau
-        np.testing.assert_allclose(slow, table["dt"] * 2**k, rtol=1e-12)
-        np.testing.assert_allclose(neurons.r, 2**k, rtol=1e-12)
+        factor = 2**number
+        if table["leak"] == "linear":  # the tau loses as much at half the threshold
+            factor = theta / 2 / number
+            np.testing.assert_allclose(neurons.metadata["linear_decay"] * table["dt"] * theta, number, rtol=1e-12)
+        np.testing.assert_allclose(slow, table["dt"] * factor, rtol=1e-12)
+        np.testing.assert_allclose(neurons.r, factor, rtol=1e-12)
         if isinstance(neurons, nir.CubaLIF):
             np.testing.assert_allclose(neurons.tau_syn, table["dt"] * 2 ** table["current_shift"], rtol=1e-12)
             np.testing.assert_allclose(neurons.w_in, 2 ** table["current_shift"], rtol=1e-12)
@@ -135,7 +139,10 @@ def test_zoo_network_comes_back_exactly(name):
     assert network.content_hash() == table["network"]
     assert all(layer.on_grid and layer.weight_error_max == 0 for layer in report.layers)
     for layer in network.layers:
-        assert layer.leak == Leak(kind="shift", shifts=(table["leak_shift"][layer.name],))
+        if table["leak"] == "linear":
+            assert layer.leak == linear(table["linear_decay"][layer.name])
+        else:
+            assert layer.leak == Leak(kind="shift", shifts=(table["leak_shift"][layer.name],))
         assert layer.threshold == table["threshold"].get(layer.name)
         assert layer.reset == ("none" if layer.threshold is None else "zero")
         assert layer.accumulator_bits().mean() == pytest.approx(table["accumulator_bits"][layer.name], abs=1e-3)
@@ -152,7 +159,7 @@ def test_digits_reach_what_is_recorded():
     assert reached >= 0.96
 
 
-@pytest.mark.parametrize(("name", "wanted"), [("mnist4", 0.97), ("mnist8", 0.978)])
+@pytest.mark.parametrize(("name", "wanted"), [("mnist4", 0.97), ("mnist8", 0.978), ("mnist_linear", 0.97)])
 def test_mnist_reaches_what_is_recorded(name, wanted, data_folder):
     table, data = zoo.settings(name), load_mnist(data_folder / "mnist", train=False)
     sample = rate(data.test_x[:300], table["steps"], table["max_rate"])
@@ -305,7 +312,7 @@ def test_committed_record_is_in_the_form_that_train_writes(tmp_path):
         (
             "digit",
             {},
-            "network 'digit': `train` knows digits, interception, mnist4, mnist8, nmnist, recurrent; "
+            "network 'digit': `train` knows digits, interception, mnist4, mnist8, mnist_linear, nmnist, recurrent; "
             "did you mean 'digits'",
         ),
         ("digits", {"seed": -1}, "seed = -1: accepted is an integer from 0 to 18446744073709551615"),

@@ -88,7 +88,7 @@ class QuantiseConfig:
     ] = "auto"
     leak: Annotated[
         Literal["auto", "none", "linear", "shift", "shift2", "multiply"],
-        _doc("leak arithmetic: auto | none | linear | shift | shift2 (two shifts) | multiply"),
+        _doc("leak arithmetic: auto | none | linear (fitted on the data) | shift | shift2 (two shifts) | multiply"),
     ] = "auto"
     scale: Annotated[
         Literal["max", "mse"], _doc("weight step: max (largest weight fits) | mse (clip for least squared error)")

@@ -89,7 +89,7 @@ def train(
     Parameters
     ----------
     name : str
-        digits, mnist8, mnist4, nmnist, recurrent or interception.
+        digits, mnist8, mnist4, mnist_linear, nmnist, recurrent or interception.
     data : path, optional
         Folder of the MNIST idx files or of the N-MNIST recordings; not for the others, which need none.
     out : path, optional
