@@ -84,6 +84,7 @@ def make_project(
     network: dict | None = None,
     reset: str = "zero",
     state: str = "clear",
+    refractory: int | list[int] = 0,
     data: dict | None = None,
     **sections,
 ) -> Path:
@@ -96,7 +97,7 @@ def make_project(
         write_values(folder / "values.npz", inputs=sizes[0], classes=sizes[-1], **data)
     merged = {
         "name": name,
-        "network": {"file": f"{name}.nir", "dt": DT, "reset": reset, "state": state},
+        "network": {"file": f"{name}.nir", "dt": DT, "reset": reset, "state": state, "refractory": refractory},
         "quantise": {"weight_bits": 4, "potential_bits": 8} | sections.pop("quantise", {}),
         "input": {"steps": 6} | sections.pop("input", {}),
         "data": {"set": "npz", "path": "values.npz"} if data is not None else {"set": "none"},

@@ -42,6 +42,7 @@ configs = st.builds(
         file=text,
         dt=positive,
         reset=st.sampled_from(["zero", "subtract", "delayed_zero", "delayed_subtract"]),
+        refractory=st.integers(0, 65_536) | st.lists(st.integers(0, 65_536)),
         state=st.sampled_from(["clear", "keep"]),
     ),
     quantise=st.builds(
@@ -146,7 +147,15 @@ POTENTIAL = 'bits of a stored membrane potential, 2 to 32, or "auto": the smalle
             "sinth: unknown key; accepted are schema, name, network, quantise, input, core, host, data, synth; "
             "did you mean 'synth'?",
         ),
-        ("colour = 3", "network.colour: unknown key; accepted are file, dt, reset, synapse, integration, state"),
+        (
+            "refractory = -1",
+            "network.refractory: -1 was given; accepted: steps after a spike in which a neuron rests, 0 to 65536, not "
+            "stored by NIR; a list gives each layer its own",
+        ),
+        (
+            "colour = 3",
+            "network.colour: unknown key; accepted are file, dt, reset, synapse, integration, refractory, state",
+        ),
         ("[core]\nlanes = 0", f"core.lanes: 0 was given; accepted: {LANES}"),
         ("[core]\nlanes = -3", f"core.lanes: -3 was given; accepted: {LANES}"),
         ("[core]\nlanes = 1.5", f"core.lanes: 1.5 was given; accepted: {LANES}"),
@@ -234,7 +243,8 @@ def test_refused_keys_and_values(lines, message):
         (
             SMALLEST,
             'name = "a"',
-            "network: missing; accepted: a section [network] with file, dt, reset, synapse, integration, state",
+            "network: missing; accepted: a section [network] with file, dt, reset, synapse, integration, refractory, "
+            "state",
         ),
         ('"a"', '"A"', f"name: 'A' was given; accepted: {NAME}"),
         ('"a"', '"a-b"', f"name: 'a-b' was given; accepted: {NAME}"),

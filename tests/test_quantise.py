@@ -10,6 +10,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+import projects
 from spikeloom.errors import InputError
 from spikeloom.network.coding import CodingOptions, current, rate
 from spikeloom.network.float_network import FloatLayer, FloatNetwork, simulate_float
@@ -557,3 +558,40 @@ def test_digits_lose_little():
         assert before > 0.9
         assert report.accuracy_after is not None
         assert report.accuracy_after > before - loss
+
+
+@pytest.mark.parametrize("refractory", [2, [2, 0], [0, 3], [1, 4]])
+def test_a_refractory_period_comes_from_the_configuration(tmp_path, refractory):
+    """Against the same network without one, whose neurons fire in a row."""
+    project = projects.load(projects.make_project(tmp_path, refractory=refractory, network={"decay": 1.0}))
+    steps = refractory if isinstance(refractory, list) else [refractory, refractory]
+    assert [layer.refractory for layer in project.network.layers] == steps
+    spikes = np.ones((1, 40, 6), np.uint8)
+    for trace in (simulate(project.network, spikes), simulate_float(project.float_network, spikes)):
+        for fired, rest in zip(trace.spikes, steps, strict=True):
+            times = [np.flatnonzero(fired[0, :, neuron]) for neuron in range(fired.shape[2])]
+            assert min(np.diff(t).min() for t in times if len(t) > 1) >= rest + 1
+    free = simulate(
+        dataclasses.replace(
+            project.network, layers=tuple(dataclasses.replace(layer, refractory=0) for layer in project.network.layers)
+        ),
+        spikes,
+    )
+    assert any((np.diff(np.flatnonzero(free.spikes[0][0, :, neuron])) == 1).any() for neuron in range(5))
+
+
+def test_a_refractory_period_that_does_not_fit_is_refused(tmp_path):
+    for network, refractory, expected in (
+        ({}, [1, 2, 3], "network: refractory = [1, 2, 3]: accepted is one number, or one for each of 2 layers: w1, w2"),
+        (
+            {"readout": True},
+            [1, 1],
+            "network: layer 'w2': a refractory period without a threshold: a read-out has none",
+        ),
+    ):
+        path = projects.make_project(tmp_path, network=network, refractory=refractory)
+        with pytest.raises(InputError) as error:
+            _ = projects.load(path).network
+        assert str(error.value) == f"{path}: {expected}"
+    project = projects.load(projects.make_project(tmp_path, network={"readout": True}, refractory=3))
+    assert [layer.refractory for layer in project.network.layers] == [3, 0]

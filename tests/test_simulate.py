@@ -38,6 +38,7 @@ CASES: dict[str, dict] = {
         "reset": "delayed_subtract",
         "network": {"sizes": (5, 9, 1)},
     },
+    "resting": {"refractory": [2, 1], "core": {"lanes": 2, "probe": True}, "input": {"steps": 20}},
     "silent": {"core": {"lanes": 1, "decision": "none"}, "input": {"steps": 1}, "network": {"linear": 1 / 8}},
 }
 

@@ -68,6 +68,13 @@ class NetworkConfig:
         Literal["euler", "exponential"],
         _doc("what a step leaves of a potential: euler, 1 - dt / tau | exponential, exp(-dt / tau) (sinabs)"),
     ] = "euler"
+    refractory: Annotated[
+        Annotated[int, Field(ge=0, le=65_536)] | list[Annotated[int, Field(ge=0, le=65_536)]],
+        _doc(
+            "steps after a spike in which a neuron rests, 0 to 65536, not stored by NIR; a list gives each layer its "
+            "own"
+        ),
+    ] = 0
     state: Annotated[Literal["clear", "keep"], _doc("membrane potentials at the end of an input: clear | keep")] = (
         "clear"
     )

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,12 +14,10 @@ from .errors import InputError
 from .mapping.plan import CorePlan, plan_core
 from .network import zoo
 from .network.coding import CodingOptions, Encoded, encode, encode_spikes
+from .network.float_network import FloatNetwork, with_refractory
 from .network.integer import IntegerNetwork
 from .network.nir_import import import_nir
 from .network.quantise import Calibration, QuantisationReport, QuantiseOptions, quantise
-
-if TYPE_CHECKING:
-    from .network.float_network import FloatNetwork
 
 __all__ = ["Inputs", "Project", "propose"]
 
@@ -68,16 +65,18 @@ class Project:
         return zoo.path(name[len(ZOO) :]) if name.startswith(ZOO) else self.folder / name
 
     @cached_property
-    def float_network(self) -> "FloatNetwork":
+    def float_network(self) -> FloatNetwork:
         """The network as it was trained."""
         given = self.config.network
-        return import_nir(
+        network = import_nir(
             self.network_file,
             dt=given.dt,
             reset=given.reset,
             synapse=given.synapse,
             integration=given.integration,
         )
+        with self.named("network"):
+            return with_refractory(network, given.refractory)
 
     @cached_property
     def coding(self) -> CodingOptions:

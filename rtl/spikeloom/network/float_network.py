@@ -14,7 +14,8 @@ step's spike and v = u. With a synaptic current i = current_decay i + sum_i w_i 
 without its limits.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -25,7 +26,7 @@ from .graph import INPUT, Layer, LayerGraph
 from .integer import RESET_KINDS, ResetKind
 from .reference import Trace
 
-__all__ = ["FloatLayer", "FloatNetwork", "simulate_float"]
+__all__ = ["FloatLayer", "FloatNetwork", "simulate_float", "with_refractory"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -158,6 +159,28 @@ class FloatNetwork(LayerGraph):
 
     def __post_init__(self):
         self.check_graph()
+
+
+def with_refractory(network: FloatNetwork, steps: int | Sequence[int]) -> FloatNetwork:
+    """The network with refractory periods: `steps` of every layer that fires, or a number for each layer in order.
+
+    Raises
+    ------
+    InputError
+        Where there are not as many numbers as layers, or one above 0 is for a read-out.
+    """
+    layers = network.layers
+    if isinstance(steps, int):
+        steps = [0 if layer.threshold is None else steps for layer in layers]
+    if len(steps) != len(layers):
+        raise InputError(
+            f"refractory = {list(steps)}: accepted is one number, or one for each of {len(layers)} layers: "
+            f"{', '.join(layer.name for layer in layers)}"
+        )
+    if not any(steps):
+        return network
+    changed = tuple(replace(layer, refractory=rest) for layer, rest in zip(layers, steps, strict=True))
+    return replace(network, layers=changed)
 
 
 def simulate_float(
