@@ -127,7 +127,7 @@ class CimPlan(LayerPlan):
         passes: list[tuple[Pass, int]] = []
         if self.bias_bits:
             passes.append(("bias", 0))
-        passes += [("merge", level) for level in range((self.tiles - 1).bit_length())]
+        passes.extend(("merge", level) for level in range((self.tiles - 1).bit_length()))
         passes.append(("compare", 0))
         decays = layer.leak.kind == "linear"
         if layer.reset == "subtract":
