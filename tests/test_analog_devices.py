@@ -235,3 +235,16 @@ def test_reused_generators_are_fresh_ones():
         expected = stream(seed, 3, Purpose.READ, index)
         np.testing.assert_array_equal(got.standard_normal(5), expected.standard_normal(5))
         assert got.integers(0, 7, 3, np.uint16).tolist() == expected.integers(0, 7, 3, np.uint16).tolist()
+
+
+def test_flicker_grows_with_time():
+    """20 s and 10^5 s after programming, by the published formula: 0.0088 x^-0.65 sqrt(ln((t + tr) / 2 tr))."""
+    law = PCM.joshi2020().flicker
+    assert law is not None
+    for seconds in (0.0, 1e5):
+        t = seconds + 20.0
+        expected = 12.5e-6 * 0.0088 * 0.5**-0.65 * math.sqrt(math.log((t + 250e-9) / 500e-9))
+        assert law.sigma(np.array([12.5e-6]), 25e-6, seconds)[0] == pytest.approx(expected)
+    device = Device(name="flicker", g_min=0.0, g_max=25e-6, flicker=law)
+    found = Chips(device, np.full((60, 60), 12.5e-6), seeds=0).conductance
+    assert found.std() == pytest.approx(law.sigma(np.array([12.5e-6]), 25e-6, 0.0)[0], rel=0.05)

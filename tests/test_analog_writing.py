@@ -203,3 +203,15 @@ def test_bad_measurements(tmp_path, files, message):
 def test_bad_input(build, message):
     with pytest.raises(InputError, match=message):
         build()
+
+
+def test_pulses_of_a_cell_differ():
+    """No two pulses and no two reads have the same noise."""
+    cells = WritableCells(RRAM.sky130(), 1, seed=1, response=LogResponse(step=0.1, cycle_to_cycle=0.3))
+    steps, reads = [], []
+    for _ in range(6):
+        before = cells.conductance[0]
+        cells.pulse(np.array([0]), np.ones(1, bool), 0.5)
+        steps.append(math.log(cells.conductance[0] / before))
+        reads.append(cells.read(np.array([0]))[0] / cells.conductance[0])
+    assert len({round(step, 12) for step in steps}) == len({round(read, 12) for read in reads}) == 6
