@@ -11,7 +11,7 @@ from spikeloom.errors import SpikeloomError
 
 __all__ = ["bit_line_currents", "bit_line_gains", "bit_line_voltages", "transfer_matrix"]
 
-_POTRF, _POTRI = get_lapack_funcs(("potrf", "potri"), dtype=np.float64)
+_POTRF, _POTRI, _PTSV = get_lapack_funcs(("potrf", "potri", "ptsv"), dtype=np.float64)
 
 
 def bit_line_currents(g: np.ndarray, v: np.ndarray, r_bl: float) -> np.ndarray:
@@ -33,8 +33,10 @@ def bit_line_currents(g: np.ndarray, v: np.ndarray, r_bl: float) -> np.ndarray:
     v : source voltage against the virtual ground, V, [..., rows, columns] or [..., rows, 1].
     """
     g = np.asarray(g, np.float64)
+    if r_bl > 0 and g.size // g.shape[-2] < SMALL and np.ndim(v) <= g.ndim:
+        return _by_tridiagonal_solver(g, v, r_bl)
     with np.errstate(over="ignore", invalid="ignore"):
-        d, end = _denominators(g, r_bl) if g.size // g.shape[-2] >= SMALL else _denominators_in_parts(g, r_bl)
+        d, end = _denominators(g, r_bl)
         result = (d * g * v).sum(axis=-2) / end
     return result if np.isfinite(end).all() else (g * bit_line_gains(g, r_bl) * v).sum(axis=-2)
 
@@ -56,32 +58,18 @@ def _denominators(g: np.ndarray, r_bl: float) -> tuple[np.ndarray, np.ndarray]:
     return np.moveaxis(d, 0, -2), d[-1] + n
 
 
-def _denominators_in_parts(g: np.ndarray, r_bl: float) -> tuple[np.ndarray, np.ndarray]:
-    """The same; the recursion is linear in (D, r N), so parts of the rows run side by side from (1, 0) and (0, 1)."""
-    rows, columns = g.shape[-2:]
-    parts = max(1, int(np.sqrt(rows)))
-    length = -(-rows // parts)
-    padded = np.zeros((*g.shape[:-2], parts * length, columns))  # rows without cells above the first change nothing
-    padded[..., parts * length - rows :, :] = r_bl * g
-    cells = np.moveaxis(padded.reshape(*g.shape[:-2], parts, length, columns), (-2, -3), (0, 1))  # length, parts, ...
-    history = np.empty((length, 2, *cells.shape[1:]))
-    d, n = np.zeros(history.shape[1:]), np.zeros(history.shape[1:])
-    d[0], n[1] = 1.0, 1.0
-    part = np.empty_like(n)
-    for kept, cell in zip(history, cells, strict=True):
-        np.add(d, n, out=d)
-        kept[...] = d
-        np.multiply(cell, d, out=part)
-        np.add(n, part, out=n)
-    begin = np.empty((2, *cells.shape[1:]))
-    begin[0, 0], begin[1, 0] = 1.0, 0.0
-    for k in range(1, parts):
-        begin[0, k] = begin[0, k - 1] * d[0, k - 1] + begin[1, k - 1] * d[1, k - 1]
-        begin[1, k] = begin[0, k - 1] * n[0, k - 1] + begin[1, k - 1] * n[1, k - 1]
-    last = begin[0, -1] * (d[0, -1] + n[0, -1]) + begin[1, -1] * (d[1, -1] + n[1, -1])
-    history *= begin
-    whole = np.moveaxis(history[:, 0] + history[:, 1], (0, 1), (-2, -3)).reshape(padded.shape)
-    return whole[..., parts * length - rows :, :].copy(), last
+def _by_tridiagonal_solver(g: np.ndarray, v: np.ndarray, r_bl: float) -> np.ndarray:
+    """The same currents from one call of LAPACK: all ladders behind one another, nothing couples them."""
+    flow, c = np.swapaxes(g, -1, -2), 1 / r_bl
+    diagonal = flow + 2 * c
+    diagonal[..., 0] -= c  # no segment above the first row
+    beside = np.full(flow.shape, -c)
+    beside[..., -1] = 0.0
+    source = np.ascontiguousarray(np.swapaxes(g * v, -1, -2))
+    _, _, node, info = _PTSV(diagonal.ravel(), beside.ravel()[:-1], source.ravel())
+    if info:
+        raise SpikeloomError(f"the nodal matrix of these bit lines is not positive definite in row arithmetic ({info})")
+    return node.reshape(flow.shape)[..., -1] * c
 
 
 def bit_line_gains(g: np.ndarray, r_bl: float) -> np.ndarray:
