@@ -86,6 +86,11 @@ def test_any_order_and_batch():
     for layer, other in zip(whole, single, strict=True):
         np.testing.assert_array_equal(layer.time[layer.lane == 1 * 4 + 2], other.time)
     assert (counts[1][0] != counts[1][1]).any()
+    mixed = Pulses(pulses.start[[3, 0, 2]], pulses.row[[3, 0, 2]], PULSE, 4)
+    picked = _network([4], **ALL).counts(mixed, index=np.array([13, 10, 12]))
+    np.testing.assert_array_equal(picked[0], counts[1][0][[3, 0, 2]])
+    with pytest.raises(InputError, match=r"index: shape \(2,\) was given; accepted: \(3,\)"):
+        _network([4]).counts(mixed, index=np.array([1, 2]))
 
 
 def test_block_size_changes_nothing(monkeypatch):

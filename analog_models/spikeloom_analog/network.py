@@ -15,7 +15,7 @@ import numpy as np
 
 from spikeloom.errors import InputError
 
-from .checks import count, finite_array, not_negative, positive
+from .checks import count, finite_array, not_negative, positive, whole_array
 from .chip import StuckAt
 from .crossbar import Crossbar, Wire
 from .devices import Device
@@ -251,13 +251,20 @@ class AnalogNetwork:
         """Seed of each chip."""
         return self.layers[0].seeds
 
-    def run(self, pulses: Pulses, *, index: int = 0, noise: Literal["mean", "refresh"] = "mean") -> list[Spikes]:
+    def run(
+        self, pulses: Pulses, *, index: int | np.ndarray = 0, noise: Literal["mean", "refresh"] = "mean"
+    ) -> list[Spikes]:
         """Spikes of each layer; lane c * B + b is input b on chip c.
 
-        Input b has the read noise of index `index + b`, whatever it is run together with.
+        Input b has the read noise of index `index + b`, or `index[b]` of an array, whatever it is run together with.
         """
         rows, inputs, chips = self.layers[0].crossbar.shape[0], len(pulses), len(self.seeds)
-        count("index", index, 0)
+        if isinstance(index, np.ndarray):
+            numbers = whole_array("index", index, 0, 1 << 62)
+            if numbers.shape != (inputs,):
+                raise InputError(f"index: shape {numbers.shape} was given; accepted: ({inputs},), one for each input")
+        else:
+            numbers = count("index", index, 0) + np.arange(inputs)
         if noise not in ("mean", "refresh"):
             raise InputError(f"noise: {noise!r} was given; accepted: mean, refresh")
         if pulses.rows != rows:
@@ -281,14 +288,16 @@ class AnalogNetwork:
             given = _lanes(start, row, pulses.width, rows)
             spikes = []
             for layer in self.layers:
-                found = layer.run(given, chip=chip, index=index + b, window=self.window, noise=noise)
+                found = layer.run(given, chip=chip, index=numbers[b], window=self.window, noise=noise)
                 spikes.append(found)
                 time, who = found.padded()
                 given = _lanes(time, who, layer.neuron.pulse_width, found.neurons)
             parts.append(spikes)
         return [_joined([part[k] for part in parts], lanes) for k in range(len(self.layers))]
 
-    def counts(self, pulses: Pulses, *, index: int = 0, noise: Literal["mean", "refresh"] = "mean") -> np.ndarray:
+    def counts(
+        self, pulses: Pulses, *, index: int | np.ndarray = 0, noise: Literal["mean", "refresh"] = "mean"
+    ) -> np.ndarray:
         """Spike counts of the last layer, int64 [C, B, neurons]."""
         last = self.run(pulses, index=index, noise=noise)[-1]
         return last.counts().reshape(len(self.seeds), len(pulses), last.neurons)

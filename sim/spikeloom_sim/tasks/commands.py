@@ -19,13 +19,14 @@ def _group() -> None:
 
 @tasks.command()
 def interception(
-    controller: Annotated[str, typer.Option(help="float, digital (RTL) or all")] = "all",
+    controller: Annotated[str, typer.Option(help="float, digital (RTL), crossbar (analog models) or all")] = "all",
     trajectories: Annotated[int, typer.Option(help="how many prey")] = 200,
     seed: Annotated[int, typer.Option(help="seed of the prey")] = 0,
     weights: Annotated[
         str,
         typer.Option(help="own, published (below SPIKELOOM_DATA), or a folder of fc1_weight.csv and fc2_weight.csv"),
     ] = "own",
+    chips: Annotated[int, typer.Option(help="chips of the crossbar's Monte-Carlo figures")] = 20,
     animation: Annotated[bool, typer.Option(help="write pursuit.gif")] = True,
     out: OutOption = None,
     as_json: JsonOption = False,
@@ -38,7 +39,12 @@ def interception(
         from .interception.run import NAME, TaskOptions, run_task
 
         options = TaskOptions(
-            controller=controller, trajectories=trajectories, seed=seed, weights=weights, animate=animation
+            controller=controller,
+            trajectories=trajectories,
+            seed=seed,
+            weights=weights,
+            chips=chips,
+            animate=animation,
         )
         folder = build_folder(NAME, out)
         with ui.progress("interception") as step:
@@ -73,6 +79,18 @@ def _show(ui: Session, result: dict[str, Any]) -> None:
         ["input", "mean", "std", "quartile 1", "median", "quartile 3"],
         [[name, *(f"{value:.3f}" for value in row.values())] for name, row in result["inputs"].items()],
     )
+    ladder = result["controllers"].get("crossbar", {}).get("ladder")
+    if ladder:
+        ui.table(
+            "crossbar, open loop, effect by effect",
+            ["circuit", "chips", "MSE, median", "MSE, p95", "correlation, median", "spike bias"],
+            [
+                [name, row["chips"], f"{row['mse_median']:.2e}", f"{row['mse_p95']:.2e}",
+                 None if row["correlation_median"] is None else f"{row['correlation_median']:.4f}",
+                 f"{row['count_bias']:+.2f}"]
+                for name, row in ladder.items()
+            ],
+        )  # fmt: skip
     rtl = result["controllers"].get("digital", {}).get("rtl")
     if rtl:
         ui.note(

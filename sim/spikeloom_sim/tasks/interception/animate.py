@@ -7,7 +7,9 @@ import numpy as np
 
 from spikeloom.network.interception import STEPS, Controller, Pursuit, ReferenceController, encode
 from spikeloom.network.interception.prey import POINTS
+from spikeloom.network.interception.pursuit import observation_keys
 
+from .crossbar import CrossbarController
 from .digital import DigitalController
 
 __all__ = ["animate", "most_telling"]
@@ -24,8 +26,10 @@ def most_telling(loops: Mapping[str, Pursuit]) -> int:
     return int(np.where(captured > 0, captured, POINTS).argmax())
 
 
-def rasters(controller: Controller, values: np.ndarray) -> list[list[np.ndarray]]:
+def rasters(controller: Controller, values: np.ndarray, keys: np.ndarray) -> list[list[np.ndarray]]:
     """Spike times in steps of each observation [B, 4]: 4 inputs, the hidden neurons, the output."""
+    if isinstance(controller, CrossbarController):
+        return controller.trains(values, keys) if len(values) else []
     if not isinstance(controller, (ReferenceController, DigitalController)):
         raise TypeError(f"{controller.name} shows no spikes")
     given = encode(values)
@@ -60,7 +64,9 @@ def animate(
         field = axes[0, n]
         field.set(xlim=(middle[0] - half, middle[0] + half), ylim=(middle[1] - half, middle[1] + half))
         field.set_aspect("equal")
-        trains = rasters(controllers[name], loop.values[which][loop.asked[which]])
+        asked = loop.asked[which]
+        keys = observation_keys(np.full(asked.sum(), which), np.flatnonzero(asked) + 1)
+        trains = rasters(controllers[name], loop.values[which][asked], keys)
         panels.append(_Panel(field, axes[1, n], TITLES.get(name, name), prey, loop.predator[which], trains, ends[name],
                              bool(loop.captured[which])))  # fmt: skip
 

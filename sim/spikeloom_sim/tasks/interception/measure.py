@@ -11,7 +11,7 @@ import numpy as np
 
 from spikeloom.network.interception import Pursuit, decode
 
-__all__ = ["Comparison", "compare", "describe_inputs", "loop_figures"]
+__all__ = ["Comparison", "compare", "compare_chips", "describe_inputs", "loop_figures"]
 
 NAMES = ("S1", "S2", "theta1", "theta2")
 
@@ -58,6 +58,26 @@ def compare(counts: np.ndarray, reference: np.ndarray) -> Comparison:
         count_bias=float(difference.mean()),
         equal=float((difference == 0).mean()),
     )
+
+
+def compare_chips(counts: np.ndarray, reference: np.ndarray) -> dict[str, float | None]:
+    """Figures over chips, int64 [chips, B] against [B]: the median, and what one chip in twenty is worse than.
+
+    Correlation is None where a chip's answer never changes.
+    """
+    each = [compare(row, reference) for row in counts]
+    mse, correlation = [one.mse for one in each], [one.correlation for one in each]
+    known = [value for value in correlation if value is not None]
+    return {
+        "chips": len(each),
+        "mse_median": float(np.median(mse)),
+        "mse_p95": float(np.quantile(mse, 0.95)),
+        "correlation_median": float(np.median(known)) if len(known) == len(each) else None,
+        "correlation_p5": float(np.quantile(known, 0.05)) if len(known) == len(each) else None,
+        "count_error_mean": float(np.mean([one.count_error_mean for one in each])),
+        "count_error_max": max(one.count_error_max for one in each),
+        "count_bias": float(np.mean([one.count_bias for one in each])),
+    }
 
 
 def loop_figures(pursuit: Pursuit) -> dict[str, float]:

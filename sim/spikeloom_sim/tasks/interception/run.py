@@ -25,15 +25,18 @@ from spikeloom.network.interception import (
 )
 from spikeloom.output import check_replaceable, replace_folder
 
+from .crossbar import LADDER, CrossbarController
 from .digital import DigitalController, task_project
-from .measure import compare, describe_inputs, loop_figures
+from .measure import compare, compare_chips, describe_inputs, loop_figures
 
-__all__ = ["CONTROLLERS", "NAME", "TaskOptions", "run_task"]
+__all__ = ["CONTROLLERS", "NAME", "TaskOptions", "climb", "run_task"]
 
 SCHEMA = 1
 NAME = "interception"
-CONTROLLERS = ("float", "digital")
+CONTROLLERS = ("float", "digital", "crossbar")
 MAX_TRAJECTORIES = 100_000
+MAX_CHIPS = 10_000
+CHIPS_AT_A_TIME = 5
 
 Progress = Callable[[str, float | None], None]
 
@@ -43,7 +46,8 @@ class TaskOptions:
     """What to run.
 
     `controller` is one of CONTROLLERS or all; the float reference always runs, for the others are measured against
-    it. `trajectories` prey of `seed`. `weights`: own, published or a folder. `animate` writes pursuit.gif.
+    it. `trajectories` prey of `seed`. `weights`: own, published or a folder. `chips`: chips of the crossbar, seeds 0,
+    1, ... of the Monte-Carlo figures; chip 0 is the one in the loop. `animate` writes pursuit.gif.
 
     Raises
     ------
@@ -55,6 +59,7 @@ class TaskOptions:
     trajectories: int = 200
     seed: int = 0
     weights: str = "own"
+    chips: int = 20
     animate: bool = True
 
     def __post_init__(self):
@@ -62,6 +67,8 @@ class TaskOptions:
             raise InputError(f"controller {self.controller!r}: accepted are {', '.join(CONTROLLERS)}, all")
         if not 1 <= self.trajectories <= MAX_TRAJECTORIES:
             raise InputError(f"{self.trajectories} trajectories: accepted is 1 to {MAX_TRAJECTORIES}")
+        if not 1 <= self.chips <= MAX_CHIPS:
+            raise InputError(f"{self.chips} chips: accepted is 1 to {MAX_CHIPS}")
         if not 0 <= self.seed < 1 << 63:
             raise InputError(f"seed {self.seed}: accepted is 0 to {(1 << 63) - 1}")
 
@@ -69,6 +76,36 @@ class TaskOptions:
     def wanted(self) -> tuple[str, ...]:
         """The controllers to run."""
         return CONTROLLERS if self.controller == "all" else tuple(dict.fromkeys(["float", self.controller]))
+
+
+def climb(
+    weights: Weights,
+    values: np.ndarray,
+    keys: np.ndarray,
+    chips: int,
+    progress: Callable[[str, float], None] = lambda name, share: None,
+) -> dict[str, dict[str, Any]]:
+    """The ladder: the crossbar with one effect after the other, open loop, against the float reference.
+
+    Parameters
+    ----------
+    values, keys : float64 [B, 4], int64 [B]
+        Observations, B at least 1.
+    chips : int
+        How many chips, seeds 0 to chips - 1, where an effect differs from chip to chip; else one.
+    progress : function
+        Called with the effect and the share of it that is done.
+    """
+    wanted = ReferenceController(weights).counts(values)
+    found = {}
+    for name, effects in LADDER.items():
+        seeds, parts = list(range(chips if effects.varies else 1)), []
+        for first in range(0, len(seeds), CHIPS_AT_A_TIME):
+            progress(name, first / len(seeds))
+            some = CrossbarController(weights, effects, seeds[first : first + CHIPS_AT_A_TIME])
+            parts.append(some.chip_counts(values, keys))
+        found[name] = compare_chips(np.concatenate(parts), wanted)
+    return found
 
 
 def run_task(options: TaskOptions, folder: Path, progress: Progress = lambda text, share=None: None) -> dict[str, Any]:
@@ -114,6 +151,11 @@ class _Run:
             if name != "float":
                 self.progress(f"{name} on recorded inputs", None)
                 figures[name]["open_loop"] = compare(controller.counts(recorded, keys), wanted).to_json()
+            if isinstance(controller, CrossbarController) and len(recorded):
+                figures[name]["ladder"] = climb(
+                    self.weights, recorded, keys, options.chips,
+                    lambda effect, share: self.progress(f"crossbar, {effect}", share),
+                )  # fmt: skip
             if isinstance(controller, DigitalController):
                 figures[name]["rtl"] = {
                     "inferences": controller.inferences,
@@ -143,6 +185,8 @@ class _Run:
         if "digital" in self.options.wanted:
             project = task_project(self.weights, self.scratch)
             made["digital"] = DigitalController.build(project, self.folder, lambda text: self.progress(text, None))
+        if "crossbar" in self.options.wanted:
+            made["crossbar"] = CrossbarController(self.weights)
         return made
 
     def _write(self, result: dict[str, Any], controllers: dict[str, Controller]) -> None:
