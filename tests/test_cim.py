@@ -42,8 +42,8 @@ def play(network, core, spikes, **options):
     return plan, run
 
 
-@pytest.mark.parametrize("seed", range(24))
-def test_random_networks(seed):
+@pytest.mark.parametrize(("seed", "sequential"), [(seed, seed % 3 == 2) for seed in range(30)])
+def test_random_networks(seed, sequential):
     """Odd shapes, every reset, decays from 1 to beyond the potentials, biases, kept states, tiles, banks, stalls."""
     rng = random.Random(seed)
     sizes = [rng.randint(1, 23) for _ in range(rng.randint(2, 3))]
@@ -61,15 +61,20 @@ def test_random_networks(seed):
             )
         )  # fmt: skip
     network = network_of(specs, state=rng.choice(["clear", "keep"]))
+    arrays = {
+        "array_rows": rng.choice([32, 48, 1024]),
+        "array_columns": rng.choice([1, 5, 256]),
+        "banks": rng.choice([1, 1, 2, 4]),
+    }
+    words = {"update": "sequential", "ports": rng.choice(["1rw", "1r1w"]), "lanes": rng.choice([1, 2, 5, 40])}
     core = cim(
-        array_rows=rng.choice([32, 48, 1024]), array_columns=rng.choice([1, 5, 256]), banks=rng.choice([1, 1, 2, 4]),
-        readout=rng.choice(["last", "tick"]), queue_depth=rng.choice(["auto", 2]),
-    )  # fmt: skip
+        readout=rng.choice(["last", "tick"]), queue_depth=rng.choice(["auto", 2]), **(words if sequential else arrays)
+    )
     play(network, core, random_spikes(seed, 3, 5, sizes[0]), stall=rng.choice([0, 0, 3]), seed=seed)
 
 
-@pytest.mark.parametrize("seed", range(12))
-def test_cost_model_is_exact(seed):
+@pytest.mark.parametrize(("seed", "sequential"), [(seed, seed % 3 == 1) for seed in range(15)])
+def test_cost_model_is_exact(seed, sequential):
     """Cycles of every input, alone and back to back, with and without probes, read-outs, tiles, banks, biases."""
     rng = random.Random(seed)
     sizes = [rng.randint(1, 14), rng.randint(1, 14), rng.randint(1, 9)]
@@ -82,10 +87,11 @@ def test_cost_model_is_exact(seed):
         for n, (fan_in, neurons) in enumerate(itertools.pairwise(sizes))
     ]  # fmt: skip
     network = network_of(specs)
+    arrays = {"array_rows": rng.choice([24, 1024]), "banks": rng.choice([1, 2, 4])}
+    words = {"update": "sequential", "ports": rng.choice(["1rw", "1r1w"]), "lanes": rng.choice([1, 2, 5])}
     core = CimConfig(
-        kind="cim", probe=seed % 2 == 0, array_rows=rng.choice([24, 1024]), banks=rng.choice([1, 2, 4]),
-        queue_depth=rng.choice(["auto", 3]),
-    )  # fmt: skip
+        kind="cim", probe=seed % 2 == 0, queue_depth=rng.choice(["auto", 3]), **(words if sequential else arrays)
+    )
     spikes = random_spikes(seed, 3, 4, sizes[0])
     plan = plan_core(network, core, steps=4)
     check_cycles(plan, CimCost(network, core, steps=4), spikes, simulate(network, spikes), rest=80)

@@ -10,10 +10,11 @@ from ..blocks.load import LoadPort
 from ..blocks.routing import Delay, Fork, Join, MemoryQueue
 from ..config import DigitalConfig
 from ..items import AddressMap
-from ..mapping.cim import CimPlan
+from ..mapping.cim import SPIKE_QUEUE, CimPlan, SequentialPlan
 from ..mapping.plan import CorePlan, Edge, LayerPlan
 from ..mapping.sparse import SparsePlan
 from .cim.engine import CimEngine
+from .cim.sequential import SequentialEngine
 from .digital.folded import FoldedEngine
 from .digital.grouped import GroupedEngine
 from .digital.parallel import ParallelEngine
@@ -311,6 +312,8 @@ def _engine(entry, plan: CorePlan) -> LayerEngine:
     shared = {"readout_ticks": core.readout == "tick", "probe": core.probe}
     if isinstance(entry, CimPlan):
         return CimEngine(entry, queue_depth=_depth(core.queue_depth, 0), spike_queue=0, **shared)
+    if isinstance(entry, SequentialPlan):
+        return SequentialEngine(entry, queue_depth=_depth(core.queue_depth, 0), spike_queue=SPIKE_QUEUE, **shared)
     if isinstance(entry, LayerPlan):
         kind = ParallelEngine if entry.parallel else GroupedEngine
     else:

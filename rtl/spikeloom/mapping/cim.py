@@ -25,11 +25,13 @@ from ..errors import InputError
 from ..network.integer import IntegerLayer, IntegerNetwork
 from .plan import LayerPlan, dense_weights
 
-__all__ = ["ArrayPlan", "CimPlan", "place_cim"]
+__all__ = ["SLOT_DEPTH", "SPIKE_QUEUE", "ArrayPlan", "CimPlan", "SequentialPlan", "place_cim"]
 
 Pass = Literal["bias", "merge", "compare", "clamp", "subtract", "decay"]
 SLOT_DEPTH = 2
 """Spikes that wait in front of each bank."""
+SPIKE_QUEUE = 4
+"""Rows of spikes that wait between a sequential update and its serialiser."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,6 +201,34 @@ class CimPlan(LayerPlan):
         return super().structure() | {"engine": "cim"} | place
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SequentialPlan(LayerPlan):
+    """One layer with potentials as words, changed by sweeps over rows of `lanes` of them."""
+
+    bits: int
+    """B, bits of a word."""
+    memory: Literal["1rw", "1r1w"]
+
+    @property
+    def parallel(self) -> bool:
+        """Never: potentials are rows of a memory, whatever the width of the layer."""
+        return False
+
+    @cached_property
+    def lane_bits(self) -> tuple[int, ...]:
+        """Bits of each word of a row."""
+        return (self.bits,) * self.lanes
+
+    @property
+    def sweep(self) -> int:
+        """Cycles from one sweep to the next."""
+        return 2 * self.groups if self.memory == "1rw" else self.groups + 1
+
+    def structure(self) -> dict:
+        """Everything that decides the hardware of this layer, as JSON values."""
+        return super().structure() | {"engine": "sequential", "bits": self.bits, "memory": self.memory}
+
+
 def _bit_rows(values: np.ndarray, bits: int) -> list[int]:
     """Bit-sliced rows of integers [words, columns]: `bits` rows a word, from its lowest bit on."""
     rows = []
@@ -208,7 +238,9 @@ def _bit_rows(values: np.ndarray, bits: int) -> list[int]:
     return rows
 
 
-def place_cim(network: IntegerNetwork, core: CimConfig, *, direct: bool = False) -> tuple[CimPlan, ...]:
+def place_cim(
+    network: IntegerNetwork, core: CimConfig, *, direct: bool = False
+) -> tuple[CimPlan | SequentialPlan, ...]:
     """Place the layers of `network` on arrays.
 
     Raises
@@ -216,16 +248,18 @@ def place_cim(network: IntegerNetwork, core: CimConfig, *, direct: bool = False)
     InputError
         For a layer or a leak that arrays cannot compute, too few bits, or arrays that cannot hold a layer.
     """
-    if core.update == "sequential":
-        raise InputError("core.update: 'sequential' was given; accepted is in_place: the other one is not built yet")
+    if core.update == "in_place" and core.lanes > 1:
+        raise InputError(f"core.lanes: {core.lanes} was given; accepted is 1 with core.update = 'in_place'")
+    if core.update == "sequential" and core.banks > 1:
+        raise InputError(f"core.banks: {core.banks} was given; accepted is 1 with core.update = 'sequential'")
     shapes = {"input": network.input_shape} | {layer.name: layer.shape for layer in network.layers}
-    layers = []
+    layers: list[CimPlan | SequentialPlan] = []
     for index, layer in enumerate(network.layers):
         _check_kind(layer, flat=all(len(shapes[source]) == 1 for source in network.sources(layer)))
         layers.append(_place(layer, core, direct=direct and index == 0, clears=network.state == "clear"))
-    used = sum(len(entry.arrays) for entry in layers)
+    used = sum(len(entry.arrays) for entry in layers if isinstance(entry, CimPlan))
     if core.arrays != "auto" and used > core.arrays:
-        each = ", ".join(f"{entry.name} {len(entry.arrays)}" for entry in layers)
+        each = ", ".join(f"{entry.name} {len(entry.arrays)}" for entry in layers if isinstance(entry, CimPlan))
         raise InputError(
             f"core.arrays: {core.arrays} was given; the network takes {used} of {core.array_rows} rows and "
             f"{core.array_columns} columns ({each}); accepted is at least that, or larger arrays"
@@ -249,7 +283,7 @@ def _check_kind(layer: IntegerLayer, *, flat: bool) -> None:
         )
 
 
-def _place(layer: IntegerLayer, core: CimConfig, *, direct: bool, clears: bool) -> CimPlan:
+def _place(layer: IntegerLayer, core: CimConfig, *, direct: bool, clears: bool) -> CimPlan | SequentialPlan:
     plan = CimPlan(
         layer=layer,
         lanes=layer.neurons,
@@ -275,6 +309,17 @@ def _place(layer: IntegerLayer, core: CimConfig, *, direct: bool, clears: bool) 
         raise InputError(
             f"layer {layer.name!r}: a decay of {amount} is beyond its {bits}-bit potentials; accepted is 1 to {most}, "
             "or more core.bits"
+        )
+    if core.update == "sequential":
+        return SequentialPlan(
+            layer=layer,
+            lanes=min(core.lanes, layer.neurons),
+            weights=core.weights,
+            parameters=core.parameters,
+            direct=direct,
+            clears=clears,
+            bits=bits,
+            memory=core.ports,
         )
     tiles = 1
     while True:

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..network.reference import arriving, synaptic_operations
-from .cim import CimPlan
+from .cim import CimPlan, SequentialPlan
 from .cost import CostModel, CycleReport, LayerReport
 from .graph_cycles import CimWork, play_graph
 
@@ -48,8 +48,23 @@ class CimReport(LayerReport):
     write_swings: int
 
 
-def array_work(plan: CimPlan, work: CimWork, *, steps: int, fired: int) -> dict[str, int]:
-    """Row activations, column operations and bitline swings of an input of `steps` steps and `fired` spikes out."""
+def array_work(plan: CimPlan | SequentialPlan, work: CimWork, *, steps: int, fired: int) -> dict[str, int]:
+    """Row activations, column operations and bitline swings of an input of `steps` steps and `fired` spikes out.
+
+    Of a sequential update, whose words are read and written one row after the other, alike.
+    """
+    if isinstance(plan, SequentialPlan):
+        weight_rows = work.spikes * plan.groups
+        rows = (work.spikes + steps) * plan.groups
+        word = plan.lanes * plan.bits
+        return {
+            "weight_rows": weight_rows,
+            "sum_rows": rows,
+            "sum_writes": rows,
+            "column_operations": rows * word,
+            "read_swings": rows * word + weight_rows * plan.weight_row_bits,
+            "write_swings": rows * word,
+        }
     bits, neurons = plan.bits, plan.layer.neurons
     adds = sum(work.passes.values())
     reads = writes = operations = adds * bits
@@ -75,6 +90,16 @@ def array_work(plan: CimPlan, work: CimWork, *, steps: int, fired: int) -> dict[
         "read_swings": (reads + weight_rows) * neurons,
         "write_swings": full * neurons + narrow,
     }
+
+
+def _pace(entry: CimPlan | SequentialPlan) -> int:
+    """Cycles of a pass, or of a sweep."""
+    return entry.bits if isinstance(entry, CimPlan) else entry.sweep
+
+
+def _tick_passes(entry: CimPlan | SequentialPlan) -> int:
+    """Passes of a tick; a sequential update does everything in one."""
+    return len(entry.passes) if isinstance(entry, CimPlan) else 1
 
 
 class CimCost(CostModel):
@@ -113,17 +138,17 @@ class CimCost(CostModel):
 
     def _report(self, index: int, work: CimWork, steps: int, events: int, after: np.ndarray, sops: int) -> CimReport:
         entry = self.plan.layers[index]
-        assert isinstance(entry, CimPlan)
+        assert isinstance(entry, CimPlan | SequentialPlan)
         fired, neurons = int(after.sum(dtype=np.int64)), entry.layer.neurons
-        ticks = steps * len(entry.passes)
-        decays = ("decay", 0) in entry.passes
+        ticks = steps * _tick_passes(entry)
+        decays = steps * _pace(entry) * (entry.layer.leak.kind == "linear")
         return CimReport(
             name=entry.name,
             events_in=events,
             events_out=fired,
-            busy_cycles=(work.adds + ticks) * entry.bits,
-            leak_cycles=steps * entry.bits * decays,
-            lane_slots=events * neurons,
+            busy_cycles=(work.adds + ticks) * _pace(entry),
+            leak_cycles=decays,
+            lane_slots=events * entry.groups * entry.lanes,
             useful_lane_slots=events * neurons,
             sops=sops,
             dense_operations=steps * entry.layer.dense_operations,
@@ -142,10 +167,10 @@ class CimCost(CostModel):
         total = np.zeros(len(inputs), np.int64)
         steps = inputs.shape[1]
         for entry, parts, after in zip(self.plan.layers, arriving(self.network, inputs, arrays), arrays, strict=True):
-            assert isinstance(entry, CimPlan)
+            assert isinstance(entry, CimPlan | SequentialPlan)
             events = np.sum([part.sum(axis=(1, 2), dtype=np.int64) for part in parts], axis=0)
             shown = entry.layer.neurons if entry.layer.threshold is None else 0
-            total += (events + steps * len(entry.passes)) * entry.bits + steps * (shown + 12)
+            total += (events + steps * _tick_passes(entry)) * _pace(entry) + steps * (shown + 12)
             total += after.sum(axis=(1, 2), dtype=np.int64)
         return total + inputs.sum(axis=(1, 2), dtype=np.int64) + 30
 
@@ -159,10 +184,11 @@ class CimCost(CostModel):
         rate = dict(zip(("input", *(layer.name for layer in self.network.layers)), map(float, rates), strict=True))
         paces, tails = [], []
         for entry in self.plan.layers:
-            assert isinstance(entry, CimPlan)
+            assert isinstance(entry, CimPlan | SequentialPlan)
             events = sum(rate[edge.source] for edge in self.plan.edges if edge.layer == entry.name)
-            tick = len(entry.passes) * entry.bits
-            paces.append(max(events / entry.slots_in * entry.bits + tick + 1, rate[entry.name] + 1))
+            tick = _tick_passes(entry) * _pace(entry)
+            at_once = entry.slots_in if isinstance(entry, CimPlan) else 1
+            paces.append(max(events / at_once * _pace(entry) + tick + 1, rate[entry.name] + 1))
             tails.append(tick + rate[entry.name] + 6)
         slowest = max(range(len(paces)), key=lambda n: paces[n])
         return self.steps * paces[slowest] + sum(tails)
@@ -171,20 +197,19 @@ class CimCost(CostModel):
         """Memories and the placement, as JSON values."""
         placed = []
         for entry in self.plan.layers:
-            assert isinstance(entry, CimPlan)
-            placed.append(
-                {
-                    "name": entry.name,
-                    "lanes": entry.layer.neurons,
-                    "groups": 1,
-                    "cycles_per_event": entry.bits,
-                    "cycles_per_empty_step": len(entry.passes) * entry.bits,
-                    "bits": entry.bits,
-                    "tiles": entry.tiles,
-                    "banks": entry.banks,
-                    "arrays": len(entry.arrays),
-                    "tick_passes": [f"{name} {level}" if name == "merge" else name for name, level in entry.passes],
-                }
-            )
+            assert isinstance(entry, CimPlan | SequentialPlan)
+            fields = {
+                "name": entry.name,
+                "lanes": entry.lanes,
+                "groups": entry.groups,
+                "cycles_per_event": _pace(entry),
+                "cycles_per_empty_step": _tick_passes(entry) * _pace(entry),
+                "bits": entry.bits,
+            }
+            if isinstance(entry, CimPlan):
+                passes = [f"{name} {level}" if name == "merge" else name for name, level in entry.passes]
+                fields |= {"tiles": entry.tiles, "banks": entry.banks, "arrays": len(entry.arrays)}
+                fields["tick_passes"] = passes
+            placed.append(fields)
         memories = [vars(memory) | {"bits": memory.bits} for memory in self.memories]
         return {"memories": memories, "memory_bits": self.memory_bits, "layers": placed}

@@ -17,7 +17,7 @@ import numpy as np
 from ..network.integer import INPUT
 from . import bursts
 from .bursts import LONG_AGO, Outputs, Readout, flag_group, spike_queue
-from .cim import SLOT_DEPTH, CimPlan
+from .cim import SLOT_DEPTH, SPIKE_QUEUE, CimPlan, SequentialPlan
 from .clock import LATE, Clock, Process, Stream, Waits
 from .memories import REGISTER_DEPTH
 from .plan import CorePlan, Edge, LayerPlan
@@ -57,7 +57,7 @@ def play_graph(
         core = _Core(plan, sources, batch, since_reset=since_reset)
         times += core.play()
         if work is not None:
-            done = [engine.work for engine in core.engines if isinstance(engine, _Cim)]
+            done = [engine.work for engine in core.engines if isinstance(engine, _Cim | _Sequential)]
             work += [list(each) for each in zip(*(layer[: len(batch)] for layer in done), strict=True)]
     return times
 
@@ -472,6 +472,50 @@ class _Rows(_Engine):
     """Row times lanes, plus lane, of each neuron; int64 [neurons]."""
 
 
+class _Sequential(_Engine):
+    """Words one after the other: a sweep over all rows for a spike and for a tick."""
+
+    def __init__(self, core, entry: SequentialPlan, spikes, outlet):
+        super().__init__(core, entry, spikes, outlet)
+        self.plan = entry
+        depth = core.plan.core.queue_depth
+        self.i = Stream(self.clock, depth=0 if depth == "auto" else depth)
+        self.groups = Stream(self.clock, depth=SPIKE_QUEUE)
+        self.work = [CimWork()]
+        self.clock.start(self.compute())
+        self.clock.start(self.serialise())
+
+    def compute(self) -> Waits:
+        clock, plan = self.clock, self.plan
+        rows, lanes, pace = plan.groups, plan.lanes, 2 if plan.memory == "1rw" else 1
+        while True:
+            item = yield from self.i.head()
+            self.i.take()
+            if item >= 0:
+                self.work[-1].spikes += 1
+                self.work[-1].adds += 1
+                yield clock.now + plan.sweep
+                continue
+            if item == LAST:
+                self.work.append(CimWork())
+            fired = np.flatnonzero(next(self.steps))
+            reports = self.reports(item)
+            ready = clock.now + 2
+            for row in range(rows):
+                final, here = row == rows - 1, fired[fired // lanes == row].tolist()
+                if not (reports or here or final):
+                    ready += pace
+                    continue
+                yield ready
+                if reports:
+                    count = plan.layer.neurons - row * lanes if final else lanes
+                    yield self.shown(count, ready, final=final and item == LAST)
+                if here or final:
+                    self.groups.offer((here, item if final else None))
+                    yield from self.groups.given()
+                ready = clock.now + pace
+
+
 class _Grouped(_Rows):
     """Fewer lanes than neurons: a pass over the groups for each spike, the last of a step together with its tick."""
 
@@ -557,6 +601,8 @@ class _Sweep(_Rows):
 def _kind(entry: LayerPlan | SweepPlan) -> type:
     if isinstance(entry, CimPlan):
         return _Cim
+    if isinstance(entry, SequentialPlan):
+        return _Sequential
     return _Sweep if isinstance(entry, SweepPlan) else _Parallel if entry.parallel else _Grouped
 
 

@@ -1,0 +1,169 @@
+"""The comparison of in-place updates: potentials as words in a memory beside the weights, changed one after the other.
+
+A spike is a sweep over the words that adds its weights; a tick is a sweep that fires, resets and decays them. With a
+memory of one port (1rw) a word takes two cycles, a read and a write; with a read and a write port (1r1w) it takes one,
+and a sweep one more. `lanes` words are changed at a time::
+
+    1r1w  read   0  1  2  3  |     1rw  read   0     1     2     |
+          write     0  1  2  3          write     0     1     2  |
+"""
+
+from amaranth.hdl import *
+
+from ...blocks.events import EventQueue
+from ...blocks.neuron import NeuronParameters, add_small, fires, leaked, saturate
+from ...blocks.sram import Sram
+from ...mapping.cim import SequentialPlan
+from ..ports import LayerEngine
+
+__all__ = ["SequentialEngine"]
+
+
+class SequentialEngine(LayerEngine):
+    """A layer whose potentials are words; see the module."""
+
+    plan: SequentialPlan
+
+    def elaborate(self, platform):
+        m, plan, layer = Module(), self.plan, self.plan.layer
+        rows, turns = plan.groups, plan.memory == "1rw"
+        item = self.i
+        if self._queue_depth:
+            m.submodules.queue = queue = EventQueue(self.i.payload.shape(), depth=self._queue_depth)
+            item, i = queue.o, queue.i
+            m.d.comb += [i.valid.eq(self.i.valid), i.payload.eq(self.i.payload), self.i.ready.eq(i.ready)]
+        p = NeuronParameters.of(layer, plan.registers)
+        self._load_registers(m, p.registers)
+        potentials, weights, bias_row = self._memories(m)
+
+        sweeping, tick, last = Signal(), Signal(), Signal()
+        row = Signal(range(max(2, rows)))
+        weight_row = Signal(range(max(2, plan.weight_depth)))
+        issue = Signal()  # the row that is read
+        changing = Signal()  # the row that was read is changed and written
+        changed = Signal.like(row, name="changed")
+        advance = Signal()
+        fresh = Signal(init=1)  # words count as 0
+        at_end = Signal(name="at_last_row")
+        final = Signal()
+        free = Signal()
+        m.d.comb += [
+            issue.eq(sweeping & (~changing if turns else advance)),
+            at_end.eq(row == rows - 1),
+            final.eq(changed == rows - 1),
+            free.eq(~sweeping & (~changing | (advance & final))),
+            item.ready.eq(free),
+            potentials.r_en.eq(issue),
+            potentials.r_addr.eq(row),
+            weights.r_en.eq(issue & ~tick),
+            weights.r_addr.eq(weight_row),
+        ]
+        with m.If(free):
+            m.d.sync += [
+                sweeping.eq(item.valid),
+                tick.eq(item.p.tick),
+                last.eq(item.p.last),
+                weight_row.eq(item.p.address * rows),
+            ]
+        with m.If(issue):
+            m.d.sync += [changed.eq(row), row.eq(Mux(at_end, 0, row + 1)), weight_row.eq(weight_row + 1)]
+            with m.If(at_end):
+                m.d.sync += sweeping.eq(0)
+        with m.If(issue):
+            m.d.sync += changing.eq(1)
+        with m.Elif(advance):
+            m.d.sync += changing.eq(0)
+        with m.If(changing & advance & final):
+            m.d.sync += fresh.eq(tick & last & int(plan.clears))
+        if plan.registers:  # potentials under other parameters mean nothing: loading them clears, as reset does
+            with m.If(self.load_registers.en):
+                m.d.sync += fresh.eq(1)
+        if bias_row is not None:
+            m.d.comb += [self._biases.r_en.eq(issue & tick), self._biases.r_addr.eq(row)]
+
+        fired, values, words = [], [], []
+        tail = layer.neurons - (rows - 1) * plan.lanes
+        for lane in range(plan.lanes):
+            stored = potentials.r_data.word_select(lane, plan.bits) & ~fresh.replicate(plan.bits)
+            weight = weights.r_data.word_select(lane, layer.weight_bits).as_signed()
+            if bias_row is not None:
+                bias = bias_row.word_select(lane, plan.bias_bits).as_signed()
+                weight = Mux(tick, bias, weight)
+                gated = weight
+            else:
+                gated = (weight.as_unsigned() & ~tick.replicate(len(weight))).as_signed()
+            acc = Signal(signed(plan.bits), name=f"sum{lane}")
+            m.d.comb += acc.eq(add_small(stored.as_signed(), gated, 0, bits=plan.bits))
+            fire, value, word = self._update(m, lane, acc, p)
+            fired.append(fire & ~final if lane >= tail else fire)
+            values.append(value)
+            words.append(Mux(tick, word, acc)[: plan.bits])
+        m.d.comb += [
+            potentials.w_en.eq(changing & advance),
+            potentials.w_addr.eq(changed),
+            potentials.w_data.eq(Cat(words)),
+        ]
+        spikes = self._serialised(m)
+        active, pushes = changing & tick, Signal()
+        served = self._report(
+            m, active=active, commit=active & advance, last=last, row=changed, values=values,
+            count=Mux(final, tail, plan.lanes),
+        )  # fmt: skip
+        m.d.comb += [
+            spikes.p.flags.eq(Cat(*fired)),
+            spikes.p.group.eq(changed),
+            spikes.p.tick.eq(final),
+            spikes.p.last.eq(last),  # goes with the tick only
+            pushes.eq(active & (final | spikes.p.flags.any())),
+            spikes.valid.eq(pushes & served),
+            advance.eq(~active | (served & (~pushes | spikes.ready))),
+        ]
+        return m
+
+    def _update(self, m: Module, lane: int, acc, p) -> tuple[Value, Value, Value]:
+        """Spike, potential and the word that the next step starts from, leak(v)."""
+        layer = self.plan.layer
+        fire = Signal(name=f"fire{lane}")
+        v = Signal(signed(layer.potential_bits), name=f"v{lane}")
+        word = Signal(signed(self.plan.bits), name=f"word{lane}")
+        if self._fires:
+            m.d.comb += fire.eq(fires(acc, p.threshold))
+        u = saturate(acc, layer.potential_bits)
+        if layer.reset == "zero":
+            u = Mux(fire, 0, u)
+        elif layer.reset == "subtract":
+            u = Mux(fire, u - p.subtracts, u)
+        m.d.comb += v.eq(u)
+        after = leaked(v, layer.leak.kind, 0, p)
+        if layer.reset == "delayed_zero":
+            after = Mux(fire, 0, after)
+        elif layer.reset == "delayed_subtract":
+            after = after - Mux(fire, p.subtracts, 0)
+        m.d.comb += word.eq(after)
+        return fire, v, word
+
+    def _memories(self, m: Module) -> tuple[Sram, Sram, Value | None]:
+        """Potentials, weights, and the biases of the row that was read."""
+        plan = self.plan
+        fixed = plan.weights == "fixed"
+        m.submodules.potentials = potentials = Sram(
+            name=f"{plan.name}.potentials", depth=plan.groups, width=sum(plan.lane_bits), port_type="1r1w",
+            exclusive=plan.memory == "1rw",
+        )  # fmt: skip
+        m.submodules.weights = weights = Sram(
+            name=f"{plan.name}.weights", depth=plan.weight_depth, width=plan.weight_row_bits,
+            port_type="rom" if fixed else "1r1w", contents=plan.weight_rows() if fixed else (), exclusive=True,
+        )  # fmt: skip
+        if not fixed:
+            load = self.load_weights
+            m.d.comb += [weights.w_en.eq(load.en), weights.w_addr.eq(load.row), weights.w_data.eq(load.data)]
+        if not plan.bias_bits:
+            return potentials, weights, None
+        m.submodules.biases = self._biases = biases = Sram(
+            name=f"{plan.name}.biases", depth=plan.groups, width=plan.lanes * plan.bias_bits,
+            port_type="1r1w" if plan.bias_loaded else "rom", contents=plan.bias_rows(),
+        )  # fmt: skip
+        if plan.bias_loaded:
+            load = self.load_bias
+            m.d.comb += [biases.w_en.eq(load.en), biases.w_addr.eq(load.row), biases.w_data.eq(load.data)]
+        return potentials, weights, biases.r_data
