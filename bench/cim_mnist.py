@@ -1,4 +1,4 @@
-"""All 10 000 MNIST test images, and the digits, through a compute-in-memory core on compiled RTL, against the reference."""
+"""All 10 000 MNIST test images, and the digits, through arrays on compiled RTL, against the reference."""
 
 import dataclasses
 import os
@@ -13,7 +13,7 @@ from spikeloom.export import elaborate
 from spikeloom.project import Project
 from spikeloom_sim.flow import SimulationOptions, simulate_build
 
-IMAGES = int(os.environ.get("SPIKELOOM_BENCH_IMAGES", "10000"))
+IMAGES = 10_000
 
 
 def linear(project: Project) -> Project:

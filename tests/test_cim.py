@@ -2,7 +2,10 @@
 
 import itertools
 import random
+import re
 import subprocess
+from importlib import resources
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -16,6 +19,7 @@ from spikeloom.config import CimConfig
 from spikeloom.errors import InputError
 from spikeloom.mapping.cim import CimPlan
 from spikeloom.mapping.cim_cost import CimCost
+from spikeloom.mapping.cim_energy import EnergyParameters, energy_pj
 from spikeloom.mapping.image import image_words
 from spikeloom.mapping.plan import plan_core
 from spikeloom.network.reference import simulate
@@ -213,3 +217,108 @@ def test_exported_array_asserts_its_protocol(row, said, need_tool, tmp_path):
     done = subprocess.run(["vvp", "sim"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode != 0
     assert said in done.stdout
+
+
+class _Watched(Simulator):
+    """Counts what happens at the ports of every memory named in `memories`."""
+
+    memories: ClassVar[list[Sram]] = []
+    counts: ClassVar[dict[str, int]] = {}
+
+    def run(self):
+        watched = [each for each in self.memories if ".array" in each.record.name or ".pot" in each.record.name]
+        watched += [each for each in self.memories if ".weights" in each.record.name]
+
+        async def watch(ctx):
+            while True:
+                await ctx.tick()
+                for each in watched:
+                    columns, words = each.record.width, ".array" not in each.record.name
+                    weights = ".weights" in each.record.name
+                    for port in ("r_en", "r2_en", "w_en"):
+                        if hasattr(each, port) and ctx.get(getattr(each, port)):
+                            kind = {"r_en": "weight_rows" if weights else "sum_rows", "r2_en": "weight_rows"}
+                            self.counts[kind.get(port, "sum_writes")] += 1
+                            if port != "w_en":
+                                self.counts["read_swings"] += columns
+                            else:
+                                mask = columns if words else ctx.get(each.w_mask).bit_count()
+                                self.counts["write_swings"] += mask
+
+        async def rest(ctx):  # the last pass goes on when the last tick has left
+            await ctx.delay(2000e-6)
+
+        self.add_testbench(watch, background=True)
+        self.add_testbench(rest)
+        super().run()
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {},
+        {"array_rows": 32, "banks": 2},
+        {"update": "sequential", "lanes": 3},
+        {"update": "sequential", "ports": "1rw"},
+    ],
+    ids=["one array", "tiles and banks", "lanes", "1rw"],
+)
+def test_activity_is_what_the_ports_do(keys, monkeypatch):
+    """Row activations and swings of the cost model, counted at the ports of the memories; writes at most its figure."""
+    _Watched.memories = []
+    _Watched.counts = dict.fromkeys(("sum_rows", "weight_rows", "sum_writes", "read_swings", "write_swings"), 0)
+
+    class Kept(Sram):
+        def __init__(self, **options):
+            super().__init__(**options)
+            _Watched.memories.append(self)
+
+    monkeypatch.setattr("spikeloom.cores.cim.engine.Sram", Kept)
+    monkeypatch.setattr("spikeloom.cores.cim.sequential.Sram", Kept)
+    monkeypatch.setattr("core_bench.Simulator", _Watched)
+    network = network_of([layer(neurons=7, reset="subtract")])
+    core = CimConfig(kind="cim", **keys)
+    spikes = random_spikes(5, 1, 6, 30)
+    _, _ = play(network, core, spikes)
+    trace = simulate(network, spikes)
+    (report,) = CimCost(network, core, steps=6).cycles(spikes, trace.spikes)[0].layers
+    counted = _Watched.counts
+    for kind in ("sum_rows", "weight_rows", "sum_writes", "read_swings"):
+        assert getattr(report, kind) == counted[kind], kind
+    assert 0 < counted["write_swings"] <= report.write_swings + 7 * report.add_passes
+
+
+def test_energy(tmp_path):
+    """By hand, for one spike of a network of one array; and a file of parameters takes the place of the defaults."""
+    spec = layer(neurons=4, fan_in=2) | {"weights": [[1, 1]] * 4, "weight_bits": 2, "theta": 20}
+    network, core = network_of([spec]), CimConfig(kind="cim", bits=8)
+    spikes = np.array([[[1, 0]]], np.uint8)
+    model = CimCost(network, core, steps=1)
+    (report,) = model.cycles(spikes, simulate(network, spikes).spikes)
+    text = (resources.files("spikeloom.mapping") / "cim_energy.toml").read_text()
+    for key, value in {"row_pj": 100, "read_pj_per_bit": 2, "write_pj_per_bit": 3, "column_pj": 5}.items():
+        text = re.sub(rf"\[{key}\]\nvalue = .*", f"[{key}]\nvalue = {value}", text)
+    (tmp_path / "mine.toml").write_text(text)
+    found = energy_pj(model.plan, report, EnergyParameters.read(tmp_path / "mine.toml"))
+    # add: 8 rows of sums and 2 of a weight read, 8 written; compare: 8 read; decay: 8 read, 8 written; 4 columns.
+    assert found["rows"] == 100 * (8 + 2 + 8 + 8 + 8 + 8)
+    assert found["bitlines"] == 4 * (2 * (8 + 2 + 8 + 8) + 3 * (8 + 8))
+    assert found["columns"] == 4 * 5 * (8 + 8 + 8)
+    assert found["total"] == pytest.approx(sum(found[part] for part in ("rows", "bitlines", "columns", "standing")))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("value = 18.4", "value = -1", r"row_pj: -1 was given; accepted is a number of at least 0"),
+        ("value = 100.0", "value = 0", r"clock_mhz: 0 was given; accepted is a number above 0"),
+        ("[row_pj]", "[row]", r"row, row_pj: missing or unknown; accepted are read_pj_per_bit, "),
+        ("schema = 1", "schema = 2", r"schema: accepted is 1"),
+    ],
+)
+def test_refused_parameters(old, new, message, tmp_path):
+    text = (resources.files("spikeloom.mapping") / "cim_energy.toml").read_text()
+    assert old in text
+    (tmp_path / "bad.toml").write_text(text.replace(old, new))
+    with pytest.raises(InputError, match=message):
+        EnergyParameters.read(tmp_path / "bad.toml")
