@@ -2,8 +2,8 @@
 
 Cells (`devices`), what happens to them in order (`chip`), wires (`crossbar`, `tiles`), neurons (`neurons`), layers of
 both on many chips (`network`), converters (`converters`), the write path (`switching`, `writing`), devices from files
-(`device_files`), and the integers that gateware sees (`core`). docs/analog.md has the equations, the sources of the
-defaults and what was measured.
+(`device_files`), energy by rail (`energy`), and the integers that gateware sees (`core`). docs/analog.md has the
+equations, the sources of the defaults and what was measured.
 """
 
 from .chip import Chips, StuckAt
@@ -12,6 +12,7 @@ from .core import CodeCore, PulseCore
 from .crossbar import Crossbar, IRLossWarning, Wire, differential
 from .device_files import UserDevice, load_device
 from .devices import PCM, RRAM, Device, ideal
+from .energy import AnalogEnergy, EnergyParameters, analog_energy, load_energy
 from .network import AnalogLayer, AnalogNetwork, Pulses
 from .neurons import IFNeuron, NeuronArray, Spikes, dead_time, integrate
 from .switching import VTEAM, StanfordPKU
@@ -24,6 +25,7 @@ __all__ = [
     "PCM",
     "RRAM",
     "VTEAM",
+    "AnalogEnergy",
     "AnalogLayer",
     "AnalogNetwork",
     "Chips",
@@ -32,6 +34,7 @@ __all__ = [
     "Crossbar",
     "DACArray",
     "Device",
+    "EnergyParameters",
     "IFNeuron",
     "IRLossWarning",
     "LogResponse",
@@ -47,10 +50,12 @@ __all__ = [
     "Verified",
     "Wire",
     "WritableCells",
+    "analog_energy",
     "dead_time",
     "differential",
     "ideal",
     "integrate",
     "load_device",
+    "load_energy",
     "write_verify",
 ]
