@@ -1,10 +1,14 @@
 """`spikeloom task`."""
 
+import os
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from spikeloom.cli import JsonOption, OutOption, VerboseOption, build_folder
+from spikeloom.errors import InputError
+from spikeloom.output import check_replaceable
 from spikeloom.ui import Session, session
 
 __all__ = ["tasks"]
@@ -58,6 +62,58 @@ def interception(
                 f"interception: {rtl['wrong_counts']} spike counts and the spikes of {rtl['wrong_spikes']} inferences "
                 "on RTL differ from the integer reference"
             )
+
+
+@tasks.command()
+def compare_interception(
+    weights: Annotated[
+        str,
+        typer.Option(help="own, published (below SPIKELOOM_DATA), or a folder of fc1_weight.csv and fc2_weight.csv"),
+    ] = "own",
+    pdk: Annotated[
+        Path | None, typer.Option(help="folder of the libraries sky130hd, nangate45, asap7 (default: SPIKELOOM_PDK)")
+    ] = None,
+    energy: Annotated[Path | None, typer.Option(help="TOML of analog energy parameters")] = None,
+    trajectories: Annotated[int, typer.Option(help="how many prey give the inputs")] = 200,
+    seed: Annotated[int, typer.Option(help="seed of the prey")] = 0,
+    chips: Annotated[int, typer.Option(help="chips of the crossbar")] = 20,
+    workload: Annotated[int, typer.Option(help="inputs that the netlists play")] = 64,
+    out: OutOption = None,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Interception, analog against digital: energy, delay, area, accuracy; writes a table and pictures."""
+    with session(as_json, verbose) as ui:
+        from spikeloom_analog import EnergyParameters, load_energy
+
+        from .interception.comparison import CompareOptions, compare_interception, pdk_libraries
+        from .interception.comparison_page import short_rows, write_comparison
+
+        root = pdk or (Path(os.environ["SPIKELOOM_PDK"]) if "SPIKELOOM_PDK" in os.environ else None)
+        libraries = pdk_libraries(root)
+        if pdk and not libraries:
+            raise InputError(f"{pdk}: no library of sky130hd, nangate45, asap7; accepted: a folder that holds one")
+        options = CompareOptions(
+            weights=weights,
+            trajectories=trajectories,
+            seed=seed,
+            chips=chips,
+            workload=workload,
+            energy=EnergyParameters() if energy is None else load_energy(energy),
+            libraries=libraries,
+        )
+        folder = build_folder("interception_compare", out)
+        check_replaceable(folder)
+        with ui.progress("comparison") as step:
+            result = compare_interception(options, lambda text: step(text, None))
+        write_comparison(result, folder)
+        if not libraries:
+            ui.note("no digital rows: SPIKELOOM_PDK is not set, or holds none of the libraries")
+        header, rows = short_rows(result)
+        ui.table(f"{result['observations']} inputs of the interception task, weights {weights}", header, rows)
+        for sentence in result["conclusion"]:
+            ui.note(sentence)
+        ui.done({**result, "folder": str(folder)}, f"wrote {folder / 'comparison.html'}")
 
 
 def _show(ui: Session, result: dict[str, Any]) -> None:
