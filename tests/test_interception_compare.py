@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from spikeloom_sim.tasks.interception.comparison import (
     pdk_libraries,
 )
 from spikeloom_sim.tasks.interception.comparison_page import write_comparison
+from spikeloom_synth.liberty import read_liberty
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +79,20 @@ def test_unknown_library(tmp_path):
     with pytest.raises(InputError, match="'tsmc5' was given; accepted: sky130hd, nangate45, asap7"):
         CompareOptions(libraries={"tsmc5": ("a.lib",)})
     assert pdk_libraries(None) == pdk_libraries(tmp_path) == {}
+
+
+def test_areas_of_asap7_are_at_scale(pdk_folder):
+    """Its layouts are drawn at four times the size; areas must be those of the 1x LEF."""
+    files = pdk_libraries(pdk_folder).get("asap7")
+    if not files:
+        pytest.skip("SPIKELOOM_PDK has no asap7")
+    (lef,) = pdk_folder.glob("asap7/lef/asap7sc7p5t_28_R_1x_*.lef")
+    sizes = re.findall(r"MACRO (\S+)\n(?:(?!MACRO).)*?SIZE ([\d.]+) BY ([\d.]+)", lef.read_text(), re.DOTALL)
+    area = {name: float(width) * float(height) for name, width, height in sizes}
+    (inverters,) = [read_liberty(Path(file)) for file in files if "INVBUF" in file]
+    assert len(inverters.cells) > 10
+    for name, cell in inverters.cells.items():
+        assert cell.area == pytest.approx(area[name], rel=1e-3), name
 
 
 @pytest.mark.synth

@@ -257,7 +257,8 @@ def _digital_rows(weights, values, name, files, design, lanes, options: CompareO
         "energy_per_sop_j": sum(split.values()) / power["sops_per_inference"],
         "area_um2": area["um2"],
         "memory_bits": result["memories"]["bits"],
-        "level": "mapped cells, pre-layout timing, power from the netlist's activity on recorded inputs",
+        "level": "mapped cells, pre-layout timing, power from the netlist's activity on recorded inputs; "
+        "delay: mean interval of an inference",
         "assumptions": f"no wires, glitches, clock tree; {result['memories']['bits']} bits of memory outside the area; "
         + power["label"]["memory"],
         "label": {**area["label"], **{key: power["label"][key] for key in ("workload", "clock_mhz")},
@@ -359,8 +360,8 @@ def _conclusion(rows: list[dict]) -> list[str]:
     bias = analog["split_j"]["bias"] / analog["energy_j"]
     found = [
         f"The analog core takes {analog['energy_j'] * 1e9:.3g} nJ and {analog['delay_s'] * 1e6:.3g} us per inference; "
-        f"{bias:.1%} of it is amplifier bias over the window, {analog['cell_heat_j'] / analog['energy_j']:.2%} heat in "
-        "the cells."
+        f"{bias:.1%} of it is amplifier bias over the window, {analog['cell_heat_j'] * 1e12:.2g} pJ heat in the "
+        "cells."
     ]
     for row in rows:
         if row["kind"] != "digital" or row["delay_s"] == WINDOW:
