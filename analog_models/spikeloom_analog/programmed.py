@@ -1,0 +1,309 @@
+"""A programmed crossbar with integrate-and-fire neurons, in integers: what stands behind the analog port of the gateware.
+
+The float physics is rounded once, into tables; from then on there are only integers, so that this model, the exported
+SystemVerilog model and the replay memory answer alike. Amounts of charge are changes of a membrane in `quantum` volts.
+In clock cycle t of a window, with the gates g of the rows (0 or 1), a neuron that is not in its reset does
+
+    d = max(0, sum_i g_i charge_i + noise)      noise = (z sigma + 2**11) >> 12,  sigma = isqrt(sum_i g_i variance_i)
+    v = v + d - ((v leak) >> 24)
+    v >= threshold: it fires in cycle t; v = 0, and for the next reset + dead cycles it ignores its inputs
+
+z is a standard normal number times 2**12, rounded once, from a Philox stream keyed by what it is for: chip, core,
+purpose; window; step and value within the pulse; neuron. v = 0 is the membrane at rest, positive towards the threshold.
+
+Approximation: charges of rows that are open together add up. On a common bit line they share the wire, so each gets a
+little less; the difference is of the order of rows * wire / cell resistance.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from spikeloom.errors import InputError
+from spikeloom.windows import WindowTiming
+
+from .streams import Purpose, stream
+
+__all__ = ["ArrayState", "IfCircuit", "ProgrammedArray", "noise_samples", "quantum_tables"]
+
+NOISE_BITS = 12
+"""Fraction bits of a noise sample."""
+LEAK_BITS = 24
+"""Fraction bits of the leak per cycle."""
+SAMPLE_LIMIT = (1 << 15) - 1
+"""Largest noise sample: 8 standard deviations."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class IfCircuit:
+    """The integrate-and-fire neuron and its drive. Defaults: the SKY130 circuit of arXiv:2605.31141 (public code).
+
+    Members
+    -------
+    drive : V across a cell while its gate is open (0.95 V row, 0.90 V virtual ground).
+    swing : V from rest (0.92) to the threshold (0.71).
+    capacitance : F, effective.
+    unit_resistance : ohm of weight 1, which moves the membrane by the swing in one pulse of 55 ns.
+    leak_resistance : ohm in parallel with the capacitor, or None.
+    """
+
+    drive: float = 0.05
+    swing: float = 0.21
+    capacitance: float = 73.5e-15
+    unit_resistance: float = 178.2e3
+    leak_resistance: float | None = None
+
+    def __post_init__(self):
+        for name in ("drive", "swing", "capacitance", "unit_resistance"):
+            value = getattr(self, name)
+            if not (np.isfinite(value) and value > 0):
+                raise InputError(f"{name}: {value!r} was given; accepted: a finite number above 0")
+        if self.leak_resistance is not None and not self.leak_resistance > 0:
+            raise InputError(f"leak_resistance: {self.leak_resistance!r} was given; accepted: above 0, or None")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ProgrammedArray:
+    """Integer tables of one layer on C chips, R rows and N columns.
+
+    Members
+    -------
+    charge : int64 [C, R, N], change of a membrane in one cycle of an open gate.
+    variance : int64 [C, R, N], variance of it through read noise; 0 everywhere switches the noise off.
+    threshold : int64 [C, N], with the offset of each comparator.
+    leak : int64 [C, N], part of the membrane lost per cycle, times 2**24.
+    seeds : of the chips; `core` : number of the layer on its chip. Both key the noise.
+    quantum : V of one unit.
+    """
+
+    charge: np.ndarray
+    variance: np.ndarray
+    threshold: np.ndarray
+    leak: np.ndarray
+    timing: WindowTiming
+    seeds: tuple[int, ...]
+    core: int
+    quantum: float
+
+    def __post_init__(self):
+        chips, rows, columns = self.charge.shape
+        shapes = {"variance": (chips, rows, columns), "threshold": (chips, columns), "leak": (chips, columns)}
+        for name, shape in {"charge": self.charge.shape, **shapes}.items():
+            table = getattr(self, name)
+            if table.dtype != np.int64 or table.shape != shape:
+                raise InputError(f"{name}: {table.dtype} {table.shape} was given; accepted: int64 {shape}")
+            if table.size and (table.min() < (name == "threshold") or table.max() >= 1 << 45):
+                raise InputError(f"{name}: values from {table.min()} to {table.max()}; accepted: 0 to 2**45 - 1")
+        if len(self.seeds) != chips:
+            raise InputError(f"seeds: {len(self.seeds)} were given; accepted: one for each of {chips} chips")
+        if self.leak.size and self.leak.max() >= 1 << LEAK_BITS:
+            raise InputError("leak: the whole membrane in one cycle; accepted: a time constant above one cycle")
+        if (self.charge.sum(axis=1) + self.threshold).max(initial=0) >= 1 << 37:
+            raise InputError("charge: a cycle with all gates open passes 2**37 units; accepted: a larger quantum")
+
+    @property
+    def chips(self) -> int:
+        """C."""
+        return self.charge.shape[0]
+
+    @property
+    def rows(self) -> int:
+        """R."""
+        return self.charge.shape[1]
+
+    @property
+    def columns(self) -> int:
+        """N."""
+        return self.charge.shape[2]
+
+    @property
+    def noisy(self) -> bool:
+        """Whether reads have noise."""
+        return bool(self.variance.any())
+
+    def chip(self, index: int) -> "ProgrammedArray":
+        """One of the chips."""
+        cut = slice(index, index + 1)
+        return ProgrammedArray(
+            charge=self.charge[cut], variance=self.variance[cut], threshold=self.threshold[cut], leak=self.leak[cut],
+            timing=self.timing, seeds=self.seeds[cut], core=self.core, quantum=self.quantum,
+        )  # fmt: skip
+
+    def run(
+        self, spikes: np.ndarray, windows: Iterable[int] | None = None, *, clears: bool = True
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Play windows through all chips.
+
+        Parameters
+        ----------
+        spikes : [B, T, R], or [C, B, T, R] where the chips get different ones
+            Rows that are pulsed in each step.
+        windows : number of each window, which keys its noise; 0 .. B - 1 by default.
+        clears : whether each window starts with all membranes at rest; else with what the window before it left.
+
+        Returns
+        -------
+        spikes : uint8 [C, B, T, N]
+        cycles : int64 [C, B, T, N], the cycle of the step in which the neuron crossed its threshold, or -1
+        """
+        spikes = np.asarray(spikes)
+        shaped = spikes.ndim in (3, 4) and spikes.shape[-1] == self.rows
+        if not shaped or (spikes.ndim == 4 and spikes.shape[0] not in (1, self.chips)):
+            raise InputError(
+                f"spikes: shape {spikes.shape} was given; accepted: [inputs, steps, {self.rows}], "
+                f"or [{self.chips}, inputs, steps, {self.rows}]"
+            )
+        if spikes.ndim == 3:
+            spikes = spikes[None]
+        *_, batch, steps, _ = spikes.shape
+        numbers = list(range(batch)) if windows is None else [int(number) for number in windows]
+        if len(numbers) != batch:
+            raise InputError(f"windows: {len(numbers)} numbers were given; accepted: one for each of {batch} inputs")
+        if clears:
+            state = ArrayState(self, batch)
+            return self._windows(state, spikes, numbers)
+        state, parts = ArrayState(self, 1), []
+        for b, number in enumerate(numbers):
+            parts.append(self._windows(state, spikes[:, b : b + 1], [number]))
+        return (np.concatenate([p[0] for p in parts], axis=1), np.concatenate([p[1] for p in parts], axis=1))
+
+    def _windows(self, state: "ArrayState", spikes: np.ndarray, numbers: list[int]) -> tuple[np.ndarray, np.ndarray]:
+        """One window of each input, side by side."""
+        timing, steps = self.timing, spikes.shape[2]
+        shape = (self.chips, len(numbers), steps, self.columns)
+        cycles = np.full(shape, -1, np.int64)
+        noise = None
+        if self.noisy:
+            noise = np.stack([
+                np.stack([noise_samples(self, chip, number, steps) for number in numbers]) for chip in range(self.chips)
+            ])  # fmt: skip
+        for t in range(steps):
+            drive, sigma = self.drive_of(spikes[:, :, t])
+            for c in range(timing.pulse):
+                z = noise[:, :, t * timing.slots + c // timing.refresh] if noise is not None else None
+                fired = state.advance(drive, sigma, z)
+                cycles[:, :, t][fired] = c
+            state.rest(timing.step - timing.pulse)
+        return (cycles >= 0).astype(np.uint8), cycles
+
+    def drive_of(self, gates) -> tuple[np.ndarray, np.ndarray]:
+        """Charge and standard deviation of a cycle with `gates` [R], or [C or 1, B, R]: two of int64 [C, B, N]."""
+        gates = np.atleast_2d(np.asarray(gates, np.int64))
+        return gates @ self.charge, integer_root(gates @ self.variance)
+
+
+class ArrayState:
+    """Membranes of a programmed array: `v` and `held` (cycles of reset and dead time left), int64 [C, B, N]."""
+
+    def __init__(self, array: ProgrammedArray, batch: int):
+        self.array = array
+        self.v = np.zeros((array.chips, batch, array.columns), np.int64)
+        self.held = np.zeros_like(self.v)
+
+    def clear(self) -> None:
+        """All membranes to rest."""
+        self.v[:], self.held[:] = 0, 0
+
+    def advance(self, drive: np.ndarray, sigma: np.ndarray, z: np.ndarray | None) -> np.ndarray:
+        """One clock cycle; returns which neurons fired in it, bool [C, B, N]."""
+        array = self.array
+        if z is not None:
+            drive = np.maximum(drive + ((z * sigma + (1 << (NOISE_BITS - 1))) >> NOISE_BITS), 0)
+        free = self.held == 0
+        v = np.where(free, self.v + drive - ((self.v * array.leak[:, None]) >> LEAK_BITS), 0)
+        fired = v >= array.threshold[:, None]
+        self.v = np.where(fired, 0, v)
+        self.held = np.where(fired, array.timing.reset + array.timing.dead, np.maximum(self.held - 1, 0))
+        return fired
+
+    def rest(self, cycles: int) -> None:
+        """Cycles in which no gate is open."""
+        if self.array.leak.any():
+            for _ in range(cycles):
+                self.advance(np.int64(0), np.int64(0), None)  # type: ignore[arg-type]
+        else:
+            self.held = np.maximum(self.held - cycles, 0)
+
+    @property
+    def showing(self) -> np.ndarray:
+        """Which neurons show a spike at their outputs in the coming cycle, bool [C, B, N]."""
+        return self.held > self.array.timing.dead
+
+
+def noise_samples(array: ProgrammedArray, chip: int, window: int, steps: int) -> np.ndarray:
+    """Noise samples z of one window of one chip, int64 [steps * values per pulse, N]."""
+    source = stream(array.seeds[chip], array.core, Purpose.READ, window)
+    z = source.standard_normal((steps * array.timing.slots, array.columns))
+    return np.clip(np.rint(z * (1 << NOISE_BITS)), -SAMPLE_LIMIT, SAMPLE_LIMIT).astype(np.int64)
+
+
+def integer_root(values: np.ndarray) -> np.ndarray:
+    """floor(sqrt(values)) of int64 numbers 0 .. 2**51."""
+    root = np.sqrt(values.astype(np.float64)).astype(np.int64)
+    root = root - (root * root > values)
+    return root + ((root + 1) * (root + 1) <= values)
+
+
+def quantum_tables(
+    conductance: np.ndarray,
+    sigma: np.ndarray | None,
+    *,
+    timing: WindowTiming,
+    clock: float,
+    circuit: IfCircuit | None = None,
+    series: np.ndarray | float = 0.0,
+    offset: np.ndarray | float = 0.0,
+    threshold_offset: np.ndarray | float = 0.0,
+    seeds: Iterable[int] = (0,),
+    core: int = 0,
+    quantum: float = 1e-8,
+) -> ProgrammedArray:
+    """Round the float physics of a gated array to integer tables.
+
+    An open cell of conductance G behind a wire of resistance r gets drive - offset and moves its membrane by
+    (drive - offset) G / (1 + G r) / C per second.
+
+    Parameters
+    ----------
+    conductance : [S], [C, R, N], after programming. sigma : [S], of one value of the read noise, or None.
+    clock : Hz. series : ohm in series with each cell, [R, N] or a number.
+    offset : V, of each column's amplifier, [C, N]; it is missing from the drive.
+    threshold_offset : V, of each comparator, [C, N].
+    quantum : V; the default is 1 / 21 000 000 of the swing.
+
+    Raises
+    ------
+    InputError
+        For conductances that are negative or not finite, an offset that reaches the drive, an array with no row.
+    """
+    circuit = circuit or IfCircuit()
+    g = np.asarray(conductance, np.float64)
+    if g.ndim != 3 or not g.size:
+        raise InputError(f"conductance: shape {g.shape} was given; accepted: [chips, rows, columns]")
+    if not np.isfinite(g).all() or (g < 0).any():
+        raise InputError("conductance: negative or not finite; accepted: finite numbers of at least 0 S")
+    chips, _, columns = g.shape
+    offset = np.broadcast_to(np.asarray(offset, np.float64), (chips, columns))
+    margin = np.broadcast_to(np.asarray(threshold_offset, np.float64), (chips, columns))
+    if not np.isfinite(offset).all() or (offset >= circuit.drive).any():
+        raise InputError(f"offset: up to {offset.max():g} V was given; accepted: below the drive of {circuit.drive} V")
+    if not np.isfinite(margin).all() or (circuit.swing + margin <= 0).any():
+        raise InputError(f"threshold_offset: {margin.min():g} V was given; accepted: above -{circuit.swing} V")
+    loaded = 1 + g * np.asarray(series, np.float64)
+    per_cycle = (circuit.drive - offset)[:, None, :] / (circuit.capacitance * clock * quantum)
+    charge = np.rint(per_cycle * g / loaded).astype(np.int64)
+    spread = np.zeros_like(g) if sigma is None else per_cycle * np.asarray(sigma, np.float64) / loaded**2
+    leak = 0.0
+    if circuit.leak_resistance is not None:
+        leak = -np.expm1(-1 / (circuit.leak_resistance * circuit.capacitance * clock))
+    return ProgrammedArray(
+        charge=charge,
+        variance=np.rint(spread**2).astype(np.int64),
+        threshold=np.rint((circuit.swing + margin) / quantum).astype(np.int64),
+        leak=np.full((chips, columns), round(leak * (1 << LEAK_BITS)), np.int64),
+        timing=timing,
+        seeds=tuple(int(seed) for seed in seeds),
+        core=core,
+        quantum=quantum,
+    )
