@@ -8,6 +8,7 @@ from amaranth.sim import Simulator
 from spikeloom.cores.crossbar.engine import COUNTERS, CrossbarEngine
 from spikeloom.mapping.crossbar import CrossbarPlan
 from spikeloom.mapping.write_verify import WriteVerifyPlan
+from spikeloom.network.integer import IntegerLayer
 from spikeloom.windows import WindowTiming
 from spikeloom_analog.port import ArrayPort
 from spikeloom_analog.programmed import ProgrammedArray, quantum_tables
@@ -30,22 +31,27 @@ def random_array(rows, columns, *, seed=0, timing=SHORT, noise=True, core=0) -> 
     weights = rng.uniform(0.03, 0.9, (1, rows, columns)) * (rng.random((rows, columns)) < 0.8)
     g = weights / UNIT * 11 / timing.pulse
     return quantum_tables(
-        g, sigma_of(g) if noise else None, timing=timing, clock=200e6, seeds=[seed + 10], core=core
-    )
+        0.05 * g, 0.05 * sigma_of(g) if noise else None, 0.21, timing=timing, clock=200e6, capacitance=73.5e-15,
+        seeds=[seed + 10], core=core,
+    )  # fmt: skip
 
 
-class FakeLayer:
-    """As much of a layer as an engine asks for."""
+def layer_of(rows: int, columns: int, name: str = "fc", weights=None) -> IntegerLayer:
+    """An integrate-and-fire layer of that shape."""
+    weights = np.zeros((columns, rows), np.int64) if weights is None else weights
+    return IntegerLayer.dense(
+        name=name, weights=weights, weight_bits=16, potential_bits=20, reset="zero", threshold=10_000,
+        bias=np.zeros(columns, np.int64),
+    )  # fmt: skip
 
-    def __init__(self, name, fan_in, neurons):
-        self.name, self.fan_in, self.neurons = name, fan_in, neurons
 
-
-def plan_of(array: ProgrammedArray, steps: int, *, stamps=False, clears=True, cells=1, write_verify=None) -> CrossbarPlan:
+def plan_of(
+    array: ProgrammedArray, steps: int, *, stamps=False, clears=True, cells=1, write_verify=None
+) -> CrossbarPlan:
     return CrossbarPlan(
-        layer=FakeLayer("fc", array.rows, array.columns),  # type: ignore[arg-type]
-        timing=array.timing, steps=steps, stamps=stamps, clears=clears, cells=cells,
-        write_verify=write_verify or WriteVerifyPlan(amplitudes=(8,) * 24),
+        layer=layer_of(array.rows, array.columns), lanes=array.columns, weights="fixed", parameters="fixed",
+        direct=False, clears=clears, timing=array.timing, steps=steps, stamps=stamps, cells=cells,
+        write_verify=write_verify or WriteVerifyPlan(),
     )  # fmt: skip
 
 

@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 from spikeloom.errors import InputError
 from spikeloom.windows import WindowTiming
-from spikeloom_analog.programmed import IfCircuit, quantum_tables
+from spikeloom_analog.devices import RRAM
+from spikeloom_analog.network import AnalogNetwork
+from spikeloom_analog.neurons import IFNeuron
+from spikeloom_analog.programmed import programmed_layer, quantum_tables
 
 CLOCK = 200e6
 TIMING = WindowTiming(step=96, pulse=11, reset=11)
@@ -44,6 +47,12 @@ def integrate(g, sigma, spikes, *, seed=0, core=0, window=0, leak=None, reset=55
     return times
 
 
+def tables(g, sigma=None, **changes):
+    """Integer tables of conductances in S behind a drive of 50 mV, on the SKY130 neuron."""
+    given = {"threshold": 0.21, "timing": TIMING, "clock": CLOCK, "capacitance": 73.5e-15} | changes
+    return quantum_tables(0.05 * g, None if sigma is None else 0.05 * sigma, **given)
+
+
 def interception_like(seed, rows=4, columns=12, steps=12, density=0.4):
     rng = np.random.default_rng(seed)
     weights = rng.uniform(0.03, 0.9, (rows, columns)) * (rng.random((rows, columns)) < 0.8)
@@ -56,9 +65,7 @@ def test_within_a_cycle_of_the_differential_equation(noise, leak):
     """The step of every spike, and its time to one clock cycle (5 ns)."""
     g, spikes = interception_like(1)
     sigma = sigma_of(g) if noise else np.zeros_like(g)
-    array = quantum_tables(
-        g[None], sigma[None], timing=TIMING, clock=CLOCK, circuit=IfCircuit(leak_resistance=leak), seeds=[7], core=3
-    )
+    array = tables(g[None], sigma[None], leak_resistance=leak, seeds=[7], core=3)
     fired, cycles = array.run(spikes[None], windows=[5])
     times = integrate(g, sigma, spikes, seed=7, core=3, window=5, leak=leak)
     worst, count = 0.0, 0
@@ -77,9 +84,7 @@ def test_noise_changes_spikes_and_its_key_decides_which():
     g, spikes = interception_like(2, columns=30, steps=50)
 
     def run(seed, core, windows):
-        array = quantum_tables(
-            g[None], sigma_of(g)[None], timing=TIMING, clock=CLOCK, seeds=[seed], core=core
-        )
+        array = tables(g[None], sigma_of(g)[None], seeds=[seed], core=core)
         return array.run(np.stack([spikes] * len(windows)), windows=windows)[1][0]
 
     base = run(1, 0, [0, 1, 2])
@@ -93,12 +98,10 @@ def test_noise_changes_spikes_and_its_key_decides_which():
 def test_chips_side_by_side_equal_chips_alone():
     g, spikes = interception_like(3)
     scale = np.array([0.9, 1.0, 1.1])[:, None, None]
-    tables = quantum_tables(
-        g * scale, sigma_of(g * scale), timing=TIMING, clock=CLOCK, offset=[[0.004], [0.0], [-0.003]], seeds=[4, 5, 6]
-    )
-    together = tables.run(spikes[None])
+    chips = tables(g * scale, sigma_of(g * scale), threshold=np.array([[0.2], [0.21], [0.23]]), seeds=[4, 5, 6])
+    together = chips.run(spikes[None])
     for chip in range(3):
-        alone = tables.chip(chip).run(spikes[None])
+        alone = chips.chip(chip).run(spikes[None])
         np.testing.assert_array_equal(alone[1][0], together[1][chip])
     assert (together[1][0] != together[1][1]).any()
 
@@ -106,7 +109,7 @@ def test_chips_side_by_side_equal_chips_alone():
 def test_kept_membranes_carry_over():
     """Half the threshold in one window and half in the next make a spike only where potentials are kept."""
     g = np.full((1, 1, 1), 0.6 / UNIT)
-    array = quantum_tables(g, None, timing=TIMING, clock=CLOCK)
+    array = tables(g)
     spikes = np.ones((2, 1, 1), np.uint8)
     assert array.run(spikes)[0].sum() == 0
     fired, cycles = array.run(spikes, clears=False)
@@ -116,24 +119,43 @@ def test_kept_membranes_carry_over():
 
 def test_inputs_during_reset_are_lost():
     """A neuron that fires in the first cycle of a strong pulse does not fire again in it."""
-    array = quantum_tables(np.full((1, 1, 1), 11.5 / UNIT), None, timing=TIMING, clock=CLOCK)
+    array = tables(np.full((1, 1, 1), 11.5 / UNIT))
     fired, cycles = array.run(np.ones((1, 3, 1), np.uint8))
     assert fired.sum() == 3
     assert (cycles == 0).all()
     short = WindowTiming(step=12, pulse=3, reset=1, dead=1)
-    array = quantum_tables(np.full((1, 1, 1), 3.8 / UNIT), None, timing=short, clock=CLOCK)
+    array = tables(np.full((1, 1, 1), 3.8 / UNIT), timing=short)
     # 3.8 / 11 per cycle: over the threshold in cycle 2; the next pulse starts after the reset.
     assert (array.run(np.ones((1, 2, 1), np.uint8))[1] == 2).all()
 
 
-def test_series_resistance_and_offset_scale_the_charge():
-    g = np.full((1, 1, 1), 1 / UNIT)
-    plain = quantum_tables(g, None, timing=TIMING, clock=CLOCK).charge.item()
-    assert plain == pytest.approx(0.05 / UNIT / 73.5e-15 * 5e-9 / 1e-8, abs=0.51)
-    wired = quantum_tables(g, None, timing=TIMING, clock=CLOCK, series=UNIT).charge.item()
-    assert wired == pytest.approx(plain / 2, abs=1)
-    shifted = quantum_tables(g, None, timing=TIMING, clock=CLOCK, offset=0.005).charge.item()
-    assert shifted == pytest.approx(plain * 0.9, abs=1)
+def test_layer_of_the_analog_models():
+    """Wires, levels and offsets come from the float layer; one pulse moves each membrane by what physics says."""
+    weights = np.random.default_rng(4).uniform(0.03, 0.9, (6, 4))
+    network = AnalogNetwork.from_weights(
+        [weights], siemens=1 / UNIT, device=RRAM.sky130(), neuron=IFNeuron.sky130(offset_high=0.005), window=24e-6,
+        seeds=[3, 9], cells=2,
+    )  # fmt: skip
+    (layer,) = network.layers
+    array = programmed_layer(layer, step=480e-9, clock=CLOCK)
+    assert array.timing == TIMING
+    assert array.seeds == (3, 9)
+    levels = 0.03 * 30 ** (np.arange(41) / 40)
+    nearest = levels[np.abs(weights[:, :, None] - levels).argmin(axis=2)]
+    ideal = 0.05 * nearest / UNIT / 73.5e-15 * 5e-9
+    seen = array.charge * 1e-8
+    assert (seen <= ideal.T * 1.0001).all()  # an offset of 0 to 5 mV and the wires take from 50 mV
+    assert (seen >= ideal.T * 0.899).all()
+    assert seen.std(axis=0).max() > 0
+
+
+def test_neurons_without_terms_here_are_refused():
+    network = AnalogNetwork.from_weights(
+        [np.full((1, 1), 0.5)], siemens=1 / UNIT, device=RRAM.sky130(), neuron=IFNeuron.sky130(bias_current=1e-9),
+        window=24e-6, cells=2,
+    )  # fmt: skip
+    with pytest.raises(InputError, match="accepted for a programmed array: a timed reset, no bias current"):
+        programmed_layer(network.layers[0], step=480e-9, clock=CLOCK)
 
 
 @pytest.mark.parametrize(
@@ -158,16 +180,16 @@ def test_seconds_become_cycles():
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("currents", "change", "message"),
     [
-        ({"conductance": np.full((1, 1, 1), -1.0)}, "conductance: negative or not finite"),
-        ({"conductance": np.full((1, 1, 1), np.nan)}, "conductance: negative or not finite"),
-        ({"conductance": np.ones((1, 1))}, "accepted: .chips, rows, columns"),
-        ({"offset": 0.05}, "accepted: below the drive of 0.05 V"),
-        ({"threshold_offset": -0.3}, "accepted: above -0.21 V"),
+        (np.full((1, 1, 1), -1.0), {}, "currents: -1 A was given; accepted: 0 or more"),
+        (np.full((1, 1, 1), np.nan), {}, "currents.* nan"),
+        (np.ones((1, 1)), {}, "currents: shape"),
+        (np.ones((1, 0, 1)), {}, "none of them 0"),
+        (np.full((1, 1, 1), 1e-6), {"threshold": 0.0}, "threshold: 0 V was given; accepted: finite numbers above 0"),
+        (np.full((1, 1, 1), 1.0), {}, "accepted: a larger quantum"),
     ],
 )
-def test_physics_that_cannot_be_is_refused(change, message):
-    given = {"conductance": np.full((1, 1, 1), 1e-6), "sigma": None} | change
+def test_physics_that_cannot_be_is_refused(currents, change, message):
     with pytest.raises(InputError, match=message):
-        quantum_tables(**given, timing=TIMING, clock=CLOCK)
+        tables(currents / 0.05, **change)

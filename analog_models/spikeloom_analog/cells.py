@@ -26,9 +26,10 @@ from spikeloom.mapping.write_verify import (
     WriteVerifyPlan,
 )
 
-from .laws import BOLTZMANN, ELECTRON, combined_sigma
-from .programmed import SAMPLE_LIMIT, IfCircuit, integer_root
 from .devices import Device
+from .laws import BOLTZMANN, ELECTRON, combined_sigma
+from .neurons import IFNeuron
+from .programmed import QUANTUM, SAMPLE_LIMIT, integer_root
 from .streams import Purpose, normals, stream
 
 __all__ = ["CellArray", "CellTables", "WritePulse", "Written", "cell_tables", "write_verify", "write_verify_plan"]
@@ -115,29 +116,32 @@ def cell_tables(
     seed: int = 0,
     core: int = 0,
     clock: float = 200e6,
-    circuit: IfCircuit | None = None,
+    neuron: IFNeuron | None = None,
     pulse: WritePulse | None = None,
     stuck: float = 0.0,
     column_offset: float = 20.0,
     column_gain: float = 0.05,
     drive_offset: np.ndarray | float = 0.0,
-    quantum: float = 1e-8,
+    quantum: float = QUANTUM,
     reference: int = 2048,
+    conductance: np.ndarray | None = None,
+    stuck_cells: np.ndarray | None = None,
 ) -> CellTables:
-    """Cells of `device` as made: states anywhere in its range, some stuck at either end.
+    """Cells of `device`: as made, with states anywhere in its range and some stuck at either end; or as they are.
 
     Parameters
     ----------
     shape : rows, columns, cells per synapse. stuck : part of the cells, half at each end.
     column_offset, column_gain : standard deviations of the reading of a column, in codes and relative. Assumed.
     drive_offset : V, of each column's amplifier in a window.
+    conductance, stuck_cells : [S] and bool, of cells that are there already, [R, N, K].
 
     Raises
     ------
     InputError
         For a device whose conductance can be 0, and a part of stuck cells outside 0 .. 1.
     """
-    circuit, pulse = circuit or IfCircuit(), pulse or WritePulse()
+    neuron, pulse = neuron or IFNeuron.sky130(), pulse or WritePulse()
     if not 0 <= stuck <= 1:
         raise InputError(f"stuck: {stuck!r} was given; accepted: 0 to 1")
     if device.g_min <= 0:
@@ -146,14 +150,18 @@ def cell_tables(
     g = device.g_min * np.exp(np.arange(states) / STATE)
     scale = CODE_MAX / (FULL_SCALE * device.g_max) * 16
     sigma = combined_sigma(device.read, g)
-    per_cycle = circuit.drive / (circuit.capacitance * clock * quantum)
+    per_cycle = neuron.drive / (neuron.capacitance * clock * quantum)
     rows, columns, cells = shape
     made = stream(seed, core, Purpose.ENDURANCE)  # of what never changes about a cell
     u = made.random(shape)
     ends = made.random(shape) < 0.5
     is_stuck = u < stuck
-    state = made.integers(0, states, shape)
-    drive = 1 - np.broadcast_to(np.asarray(drive_offset, np.float64), (columns,)) / circuit.drive
+    state = np.where(is_stuck, np.where(ends, states - 1, 0), made.integers(0, states, shape))
+    if conductance is not None:
+        ratio = np.maximum(np.asarray(conductance, np.float64), device.g_min) / device.g_min
+        state = np.clip(np.rint(STATE * np.log(ratio)).astype(np.int64), 0, states - 1)
+        is_stuck = np.zeros(shape, bool) if stuck_cells is None else np.asarray(stuck_cells, bool)
+    drive = 1 - np.broadcast_to(np.asarray(drive_offset, np.float64), (columns,)) / neuron.drive
     return CellTables(
         code16=np.rint(g * scale).astype(np.int64),
         variance=np.rint((sigma * scale) ** 2).astype(np.int64),
@@ -161,7 +169,7 @@ def cell_tables(
         charge_variance=np.rint((per_cycle * sigma) ** 2).astype(np.int64),
         step=np.maximum(1, np.rint(pulse.moves() * STATE)).astype(np.int64),
         write_noise=round(pulse.cycle_spread * 4096),
-        state=np.where(is_stuck, np.where(ends, states - 1, 0), state),
+        state=state,
         strength=np.rint(256 * np.exp(pulse.cell_spread * made.standard_normal(shape))).astype(np.int64),
         stuck=is_stuck,
         offset=np.maximum(0, np.rint(64 + column_offset * made.standard_normal(columns))).astype(np.int64),

@@ -23,44 +23,20 @@ import numpy as np
 from spikeloom.errors import InputError
 from spikeloom.windows import WindowTiming
 
+from .checks import finite_array, positive
+from .network import AnalogLayer
 from .streams import Purpose, stream
 
-__all__ = ["ArrayState", "IfCircuit", "ProgrammedArray", "noise_samples", "quantum_tables"]
+__all__ = ["ArrayState", "ProgrammedArray", "noise_samples", "programmed_layer", "quantum_tables"]
 
+QUANTUM = 1e-8
+"""V of one unit of charge."""
 NOISE_BITS = 12
 """Fraction bits of a noise sample."""
 LEAK_BITS = 24
 """Fraction bits of the leak per cycle."""
 SAMPLE_LIMIT = (1 << 15) - 1
 """Largest noise sample: 8 standard deviations."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class IfCircuit:
-    """The integrate-and-fire neuron and its drive. Defaults: the SKY130 circuit of arXiv:2605.31141 (public code).
-
-    Members
-    -------
-    drive : V across a cell while its gate is open (0.95 V row, 0.90 V virtual ground).
-    swing : V from rest (0.92) to the threshold (0.71).
-    capacitance : F, effective.
-    unit_resistance : ohm of weight 1, which moves the membrane by the swing in one pulse of 55 ns.
-    leak_resistance : ohm in parallel with the capacitor, or None.
-    """
-
-    drive: float = 0.05
-    swing: float = 0.21
-    capacitance: float = 73.5e-15
-    unit_resistance: float = 178.2e3
-    leak_resistance: float | None = None
-
-    def __post_init__(self):
-        for name in ("drive", "swing", "capacitance", "unit_resistance"):
-            value = getattr(self, name)
-            if not (np.isfinite(value) and value > 0):
-                raise InputError(f"{name}: {value!r} was given; accepted: a finite number above 0")
-        if self.leak_resistance is not None and not self.leak_resistance > 0:
-            raise InputError(f"leak_resistance: {self.leak_resistance!r} was given; accepted: above 0, or None")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -246,64 +222,78 @@ def integer_root(values: np.ndarray) -> np.ndarray:
 
 
 def quantum_tables(
-    conductance: np.ndarray,
+    currents: np.ndarray,
     sigma: np.ndarray | None,
+    threshold: np.ndarray | float,
     *,
     timing: WindowTiming,
     clock: float,
-    circuit: IfCircuit | None = None,
-    series: np.ndarray | float = 0.0,
-    offset: np.ndarray | float = 0.0,
-    threshold_offset: np.ndarray | float = 0.0,
+    capacitance: float,
+    leak_resistance: float | None = None,
     seeds: Iterable[int] = (0,),
     core: int = 0,
-    quantum: float = 1e-8,
+    quantum: float = QUANTUM,
 ) -> ProgrammedArray:
     """Round the float physics of a gated array to integer tables.
 
-    An open cell of conductance G behind a wire of resistance r gets drive - offset and moves its membrane by
-    (drive - offset) G / (1 + G r) / C per second.
-
     Parameters
     ----------
-    conductance : [S], [C, R, N], after programming. sigma : [S], of one value of the read noise, or None.
-    clock : Hz. series : ohm in series with each cell, [R, N] or a number.
-    offset : V, of each column's amplifier, [C, N]; it is missing from the drive.
-    threshold_offset : V, of each comparator, [C, N].
-    quantum : V; the default is 1 / 21 000 000 of the swing.
+    currents : [A], [C, R, N], what an open row drives into each neuron, alone.
+    sigma : [A], of one value of the read noise, or None.
+    threshold : V from rest, [C, N] or a number. clock : Hz. capacitance : F. leak_resistance : ohm in parallel.
+    quantum : V; the default is 1 / 21 000 000 of the swing of the SKY130 circuit.
 
     Raises
     ------
     InputError
-        For conductances that are negative or not finite, an offset that reaches the drive, an array with no row.
+        For currents that are negative or not finite, a threshold that is not positive, an array with no row.
     """
-    circuit = circuit or IfCircuit()
-    g = np.asarray(conductance, np.float64)
-    if g.ndim != 3 or not g.size:
-        raise InputError(f"conductance: shape {g.shape} was given; accepted: [chips, rows, columns]")
-    if not np.isfinite(g).all() or (g < 0).any():
-        raise InputError("conductance: negative or not finite; accepted: finite numbers of at least 0 S")
-    chips, _, columns = g.shape
-    offset = np.broadcast_to(np.asarray(offset, np.float64), (chips, columns))
-    margin = np.broadcast_to(np.asarray(threshold_offset, np.float64), (chips, columns))
-    if not np.isfinite(offset).all() or (offset >= circuit.drive).any():
-        raise InputError(f"offset: up to {offset.max():g} V was given; accepted: below the drive of {circuit.drive} V")
-    if not np.isfinite(margin).all() or (circuit.swing + margin <= 0).any():
-        raise InputError(f"threshold_offset: {margin.min():g} V was given; accepted: above -{circuit.swing} V")
-    loaded = 1 + g * np.asarray(series, np.float64)
-    per_cycle = (circuit.drive - offset)[:, None, :] / (circuit.capacitance * clock * quantum)
-    charge = np.rint(per_cycle * g / loaded).astype(np.int64)
-    spread = np.zeros_like(g) if sigma is None else per_cycle * np.asarray(sigma, np.float64) / loaded**2
+    amps = finite_array("currents", currents, 3, "A")
+    if not amps.size:
+        raise InputError(f"currents: shape {amps.shape} was given; accepted: [chips, rows, columns], none of them 0")
+    if (amps < 0).any():
+        raise InputError(f"currents: {amps.min():g} A was given; accepted: 0 or more, the array is single-ended")
+    chips, _, columns = amps.shape
+    volts = np.broadcast_to(np.asarray(threshold, np.float64), (chips, columns))
+    if not (np.isfinite(volts) & (volts > 0)).all():
+        raise InputError(f"threshold: {volts.min():g} V was given; accepted: finite numbers above 0")
+    scale = 1 / (positive("capacitance", capacitance, "F") * positive("clock", clock, "Hz") * quantum)
+    spread = np.zeros_like(amps) if sigma is None else finite_array("sigma", sigma, 3, "A") * scale
     leak = 0.0
-    if circuit.leak_resistance is not None:
-        leak = -np.expm1(-1 / (circuit.leak_resistance * circuit.capacitance * clock))
+    if leak_resistance is not None:
+        leak = -np.expm1(-1 / (positive("leak_resistance", leak_resistance, "ohm") * capacitance * clock))
     return ProgrammedArray(
-        charge=charge,
+        charge=np.rint(amps * scale).astype(np.int64),
         variance=np.rint(spread**2).astype(np.int64),
-        threshold=np.rint((circuit.swing + margin) / quantum).astype(np.int64),
+        threshold=np.rint(volts / quantum).astype(np.int64),
         leak=np.full((chips, columns), round(leak * (1 << LEAK_BITS)), np.int64),
         timing=timing,
         seeds=tuple(int(seed) for seed in seeds),
         core=core,
         quantum=quantum,
     )
+
+
+def programmed_layer(
+    layer: AnalogLayer, *, step: float, clock: float, noise: bool = True, quantum: float = QUANTUM
+) -> ProgrammedArray:
+    """The integer tables of a layer of crossbar and neurons; `step` in s, `clock` in Hz.
+
+    Raises
+    ------
+    InputError
+        For times that do not fit the step (`WindowTiming`), and for neurons that this model has no terms for: a reset
+        by a switch, a bias current, an I-V curve.
+    """
+    neuron = layer.neuron
+    if neuron.reset != "timed" or neuron.bias_current or layer.crossbar.device.iv is not None:
+        raise InputError("neuron: accepted for a programmed array: a timed reset, no bias current, ohmic cells")
+    timing = WindowTiming.from_seconds(
+        clock, step=step, pulse=neuron.pulse_width, reset=neuron.reset_time, dead=neuron.dead_time,
+        refresh=layer.crossbar.device.read_refresh or neuron.pulse_width,
+    )  # fmt: skip
+    return quantum_tables(
+        layer.currents, layer.sigma if noise else None, layer.neurons.threshold, timing=timing, clock=clock,
+        capacitance=neuron.capacitance, leak_resistance=neuron.leak_resistance, seeds=layer.seeds,
+        core=layer.crossbar.chips.core, quantum=quantum,
+    )  # fmt: skip

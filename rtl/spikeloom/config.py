@@ -19,6 +19,7 @@ __all__ = [
     "CimConfig",
     "Config",
     "CoreConfig",
+    "CrossbarConfig",
     "DataConfig",
     "DigitalConfig",
     "HostConfig",
@@ -39,7 +40,7 @@ _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 Positive = Annotated[int, Field(ge=1)]
 
 DEFAULT_KIND = "digital"
-KINDS = "architecture: digital | cim (SRAM compute-in-memory)"
+KINDS = "architecture: digital | cim (SRAM compute-in-memory) | crossbar (memristors with analog neurons)"
 
 
 def _doc(text: str, **constraints: Any) -> Any:
@@ -244,6 +245,51 @@ class CimConfig(CoreConfig):
     lanes: Annotated[int, _doc("words that a sequential update changes at a time, at least 1", ge=1)] = 1
 
 
+def _nanoseconds(text: str) -> Any:
+    return _doc(f"{text} in nanoseconds, above 0", gt=0, le=1e9)
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class CrossbarConfig(CoreConfig):
+    """The crossbar core: digital control of a memristor array with analog integrate-and-fire neurons."""
+
+    kind: Annotated[Literal["crossbar"], _doc(KINDS)]
+    clock_mhz: Annotated[
+        float, _doc("clock in MHz that the times below are counted in, above 0 to 10000", gt=0, le=10_000)
+    ] = 200.0
+    step_ns: Annotated[float, _nanoseconds("length of a time step")] = 480.0
+    pulse_ns: Annotated[float, _nanoseconds("how long a spike opens the gates of its row, at most a step,")] = 55.0
+    reset_ns: Annotated[
+        float, _nanoseconds("how long a neuron ignores its inputs after a spike, at most a step,")
+    ] = 55.0
+    dead_ns: Annotated[
+        float, _doc("what a slow amplifier adds to that in nanoseconds, at least 0", ge=0, le=1e9)
+    ] = 0.0
+    tile_rows: Annotated[int, _doc("rows of the largest array, 1 to 1024", ge=1, le=1024)] = 64
+    tile_columns: Annotated[int, _doc("columns (synapses) of the largest array, 1 to 1024", ge=1, le=1024)] = 64
+    device: Annotated[
+        Literal["sky130", "ideal"],
+        _doc("cell: sky130 (41 levels, two in parallel, read noise) | ideal (any conductance, no noise)"),
+    ] = "sky130"
+    unit_kohm: Annotated[
+        float, _doc("resistance of a weight of one threshold in kOhm, above 0", gt=0, le=1e9)
+    ] = 178.2
+    wire_ohm: Annotated[float, _doc("resistance of a bit-line segment in ohm, at least 0", ge=0, le=1e6)] = 1.0
+    chip: Annotated[int, _doc("seed of the chip: its cells, offsets and noise, 0 to 2^63 - 1", ge=0, le=2**63 - 1)] = 0
+    read_noise: Annotated[bool, _doc("true: read noise of the cells | false")] = True
+    offset_mv: Annotated[
+        float, _doc("amplifier offsets spread evenly from 0 to this in mV, 0 to below 50", ge=0, lt=50)
+    ] = 0.0
+    stuck: Annotated[float, _doc("part of the cells stuck, half of them at each end, 0 to 1", ge=0, le=1)] = 0.0
+    stamps: Annotated[
+        bool, _doc("true: a stream per layer has the clock cycle of every spike within its step | false")
+    ] = False
+    tolerance: Annotated[
+        int, _doc("a cell is programmed at |target - code| <= target * tolerance / 256, 1 to 255", ge=1, le=255)
+    ] = 6
+    most_pulses: Annotated[int, _doc("write pulses after which a cell is given up, 1 to 63", ge=1, le=63)] = 63
+
+
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class HostConfig:
     """What stands around the core for a system that uses it."""
@@ -310,7 +356,7 @@ class Config:
     network: NetworkConfig
     quantise: QuantiseConfig = dataclasses.field(default_factory=QuantiseConfig)
     input: InputConfig = dataclasses.field(default_factory=InputConfig)
-    core: Annotated[DigitalConfig | CimConfig, Field(discriminator="kind")] = dataclasses.field(
+    core: Annotated[DigitalConfig | CimConfig | CrossbarConfig, Field(discriminator="kind")] = dataclasses.field(
         default_factory=DigitalConfig
     )
     host: HostConfig = dataclasses.field(default_factory=HostConfig)

@@ -17,6 +17,7 @@ import numpy as np
 
 from . import __version__
 from .blocks.sram import VERILOG_MODULE, ExportPlatform, MemoryRecord, verilog_body
+from .chip import COUNTERS, UNREAD, chip_files, chip_manifest, chip_ports, layer_meaning
 from .config import render_config
 from .cores.accelerator import Accelerator
 from .errors import InputError, SpikeloomError
@@ -25,7 +26,6 @@ from .host.map import host_registers
 from .mapping.folded_cost import cost_model
 from .mapping.image import build_image
 from .mapping.plan import CorePlan
-from .network.reference import simulate
 from .network.storage import network_bytes
 from .output import check_replaceable, replace_folder
 from .project import Inputs, Project
@@ -188,6 +188,8 @@ def elaborate(
     progress("network")
     plan = project.plan
     network = project.network
+    if project.is_analog:
+        _ = project.chip  # conductances that the device does not have are told before gateware is made
     inputs = inputs or project.inputs(BENCH_INPUTS)
     if config.host.bus != "none":
         with project.named("host"):  # what does not fit its registers is told before the long work
@@ -197,7 +199,8 @@ def elaborate(
     exported = verilog(plan, config.name, core)
     hosted = _host(project, core, exported)
     progress("bench")
-    trace = simulate(network, inputs.spikes, current=inputs.current)
+    trace = project.reference(inputs)
+    chip = chip_files(project, exported.ports, inputs) if project.is_analog else {}
     with replace_folder(folder) as temporary:
         files: dict[str, str | bytes] = {
             "config.toml": render_config(config),
@@ -218,10 +221,13 @@ def elaborate(
             files[f"{config.name}.image"] = build_image(plan)
         if plan.streams:
             files[f"{config.name}.tiles"] = build_image(plan, tiles=True)
+        files |= chip
         files |= _bench(project, plan, exported, inputs, trace)
         manifest = _manifest(project, plan, exported, files)
         if hosted:
             manifest["host"] = _host_manifest(project, hosted)
+        if project.is_analog:
+            manifest["chip"] = chip_manifest(project, exported.ports)
         files["manifest.json"] = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
         for name, content in files.items():
             path = temporary / name
@@ -236,6 +242,8 @@ def _host(project: Project, core: Accelerator, exported: Exported) -> Exported |
     if bus == "none":
         return None
     with project.named("host"):
+        if project.is_analog:
+            raise InputError(f"bus: {bus!r} was given; accepted with a crossbar core: 'none'")
         hosted = host_verilog(core, name, bus)
         ours, theirs = (set(re.findall(r"^module (\w+)", each.verilog, re.M)) for each in (hosted, exported))
         if ours & theirs:
@@ -276,16 +284,25 @@ def _bench(project: Project, plan: CorePlan, exported: Exported, inputs: Inputs,
     streams = expected_streams(plan, trace)
     fed, again = load_stream(plan)
     widths = {port: bits for port, _, bits in exported.ports}
+    outside = chip_ports(exported.ports)
     probes = [
         port.removesuffix("__valid")
         for port, _, _ in exported.ports
-        if port.startswith("probe_") and port.endswith("__valid")
+        if port.startswith(("probe_", *UNREAD)) and port.endswith("__valid")
     ]
     environment = Environment(
         loader=PackageLoader("spikeloom", "templates"), undefined=StrictUndefined, keep_trailing_newline=True
     )
     bench = environment.get_template("bench.v.j2").render(
         name=project.config.name,
+        top=f"{project.config.name}_chip" if project.is_analog else project.config.name,
+        arrays=[entry.name for entry in plan.layers] if project.is_analog else [],
+        tied=[(port, bits) for port, direction, bits in outside if direction == "input" and port.startswith("command_")],
+        untaken=[
+            port
+            for port, direction, _ in outside
+            if direction == "output" and port.startswith(("command_", *(f"{counter}_" for counter in COUNTERS)))
+        ],
         items=len(stimulus),
         streams=[{"name": n, "bits": widths[f"{n}__payload"], "count": len(words)} for n, words in streams.items()],
         input_bits=widths["events_in__payload"],
@@ -364,7 +381,7 @@ def _manifest(project: Project, plan: CorePlan, exported: Exported, files: dict)
         stem = port.split("__")[0]
         if stem.startswith("probe_"):
             return f"potentials of layer {stem.removeprefix('probe_')} after each step {{row, values}}"
-        return MEANINGS[stem]
+        return MEANINGS.get(stem) or layer_meaning(stem)
 
     return {
         "schema": SCHEMA,

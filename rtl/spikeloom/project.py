@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .config import Config, DataConfig, InputConfig, NetworkConfig, QuantiseConfig, load_config
+from .config import Config, CrossbarConfig, DataConfig, InputConfig, NetworkConfig, QuantiseConfig, load_config
 from .errors import InputError
 from .mapping.plan import CorePlan, plan_core
 from .network import zoo
@@ -18,6 +18,10 @@ from .network.float_network import FloatNetwork, with_refractory
 from .network.integer import IntegerNetwork
 from .network.nir_import import import_nir
 from .network.quantise import Calibration, QuantisationReport, QuantiseOptions, quantise
+from .network.reference import Trace, simulate
+
+if TYPE_CHECKING:
+    from spikeloom_analog.chip_model import ChipModel
 
 __all__ = ["Inputs", "Project", "propose"]
 
@@ -114,6 +118,29 @@ class Project:
         network = self.network
         with self.named():
             return plan_core(network, self.config.core, steps=self.config.input.steps, direct=direct)
+
+    @cached_property
+    def chip(self) -> "ChipModel":
+        """What stands behind the analog ports of a crossbar core."""
+        from spikeloom_analog.chip_model import chip_model
+
+        with self.named("core"):
+            return chip_model(self.plan)
+
+    @property
+    def is_analog(self) -> bool:
+        """Whether the answers of the core depend on a chip, not on the integer network alone."""
+        return isinstance(self.config.core, CrossbarConfig)
+
+    def reference(self, inputs: "Inputs", *, potentials: bool = False) -> Trace:
+        """What the core must answer to `inputs`, as the first ones since its reset.
+
+        The integer network defines it; behind analog ports the integers of the programmed chip do, and there are no
+        potentials to ask for.
+        """
+        if self.is_analog:
+            return self.chip.trace(inputs.spikes)
+        return simulate(self.network, inputs.spikes, current=inputs.current, potentials=potentials)
 
     @contextlib.contextmanager
     def named(self, section: str = "") -> Iterator[None]:

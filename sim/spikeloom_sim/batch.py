@@ -22,11 +22,12 @@ from typing import Any
 
 import numpy as np
 
+from spikeloom.chip import UNREAD
 from spikeloom.errors import InputError, SpikeloomError
 from spikeloom.items import AddressMap, EventSlots, address_bits, decode_events, encode_events
 from spikeloom.tools import cache_folder, require_tool, tool_environment
 
-__all__ = ["BatchResult", "CompiledDesign", "compile_design"]
+__all__ = ["BatchResult", "CompiledDesign", "compile_design", "simulated"]
 
 WORD = 32
 OPTIMISE = ["-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "-CFLAGS", "-O3 -march=native"]
@@ -346,8 +347,7 @@ def compile_design(
     """
     for tool in ("verilator", "make", "g++"):
         require_tool(tool)
-    rtl = folder / "rtl"
-    sources = sorted(path.resolve() for path in rtl.glob("*.v"))
+    manifest, sources, data = simulated(folder, manifest)
     harness = files("spikeloom_sim").joinpath("harness.cpp").read_bytes()
     ports = _ports_header(manifest).encode()
     found = require_tool("verilator")
@@ -362,12 +362,26 @@ def compile_design(
         digest.update(hashlib.sha256(part).digest())
     place = cache_folder() / "verilated" / digest.hexdigest()[:32]
     program = place / "design"
-    manifest = {**manifest, "stateful": manifest.get("state") == "keep"}
+    # Of a chip, the noise of an input depends on how many came before it.
+    manifest = {**manifest, "stateful": manifest.get("state") == "keep" or "chip" in manifest}
     with _lock(place):
         if not program.is_file():
             progress("compiling")
             _compile(place, sources, manifest["top"], harness, ports, waveforms)
-    return CompiledDesign(program=program, folder=rtl, manifest=manifest)
+    return CompiledDesign(program=program, folder=data, manifest=manifest)
+
+
+def simulated(folder: Path, manifest: dict) -> tuple[dict, list[Path], Path]:
+    """What is simulated of an export: its manifest, sources, and the folder of the memory images.
+
+    Of a core with analog ports it is the chip, with the arrays that stand behind these.
+    """
+    sources = sorted(path.resolve() for path in (folder / "rtl").glob("*.v"))
+    chip = manifest.get("chip")
+    if chip is None:
+        return manifest, sources, folder / "rtl"
+    sources += sorted(path.resolve() for path in (folder / "chip").glob("*.v"))
+    return {**manifest, "top": chip["top"], "ports": chip["ports"]}, sources, folder / "chip"
 
 
 def _processor() -> str:
@@ -447,7 +461,7 @@ def _ports_header(manifest: dict) -> str:
         rows = {f"probe_{layer['name']}": layer["rows"] for layer in manifest["layers"]}
         return rows[name] * manifest["steps"] * streams[n].words if name in rows else 0
 
-    ends = " || ".join(f"s == {n}" for n, stream in enumerate(streams) if not stream.name.startswith("probe_"))
+    ends = " || ".join(f"s == {n}" for n, stream in enumerate(streams) if not stream.name.startswith(("probe_", *UNREAD)))
     words = manifest.get("load_bits", WORD) // WORD
     payload = {
         1: "model.load___05Fpayload = words[0];",

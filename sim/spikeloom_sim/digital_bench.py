@@ -3,7 +3,7 @@
 What to play and what to expect is in the JSON file named by SPIKELOOM_VECTORS: `stimulus`, `load_flag` (the bit of a
 stimulus word for the load port), `stream` (words that the load port gets at first, and again and again, where weights
 are streamed), `streams` {name: words}, `inputs`, `stall` (percent), `seed`, `settle` (cycles), `widths` {port: bits},
-`report` (file for the cycles).
+`idle` (inputs held at 0), `report` (file for the cycles).
 """
 
 import itertools
@@ -40,6 +40,8 @@ async def matches_reference(dut):
         dut.load__payload.value = 0
     for _, _, ready in outputs.values():
         ready.value = 0
+    for name in vectors["idle"]:
+        getattr(dut, name).value = 0
     for name in vectors["probes"]:
         getattr(dut, f"{name}__ready").value = 1
     await ClockCycles(dut.clk, 3)

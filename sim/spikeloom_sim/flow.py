@@ -17,17 +17,18 @@ from typing import Any
 import numpy as np
 
 from spikeloom.errors import InputError, SpikeloomError
+from spikeloom.chip import UNREAD, array_files
 from spikeloom.export import check_fresh, verilog
 from spikeloom.mapping.folded_cost import cost_model
 from spikeloom.mapping.image import image_words, stream_words
 from spikeloom.mapping.plan import CorePlan
-from spikeloom.network.reference import Trace, simulate, synaptic_operations
+from spikeloom.network.reference import Trace, synaptic_operations
 from spikeloom.output import replace_folder
 from spikeloom.project import Inputs, Project
 from spikeloom.tools import require_tool, tool_environment
 from spikeloom.vectors import expected_streams, load_flag, load_stream, stimulus_words
 
-from .batch import BatchResult, compile_design
+from .batch import BatchResult, CompiledDesign, compile_design, simulated
 
 __all__ = ["ENGINES", "SimulationOptions", "simulate_build"]
 
@@ -85,6 +86,8 @@ def simulate_build(
         If a simulator fails.
     """
     manifest = check_fresh(project, folder)
+    if project.is_analog and options.potentials:
+        raise InputError("potentials: accepted on a core whose neurons are digital; those of a crossbar are analog")
     run = _Batch if options.engine == "batch" else _Cocotb
     with replace_folder(folder / "sim") as target:
         result, arrays = run(project, folder, manifest, options, progress, target).run()
@@ -112,7 +115,7 @@ class _Run:
         return wanted
 
     def trace(self, inputs: Inputs, potentials: bool = False) -> Trace:
-        return simulate(self.project.network, inputs.spikes, current=inputs.current, potentials=potentials)
+        return self.project.reference(inputs, potentials=potentials)
 
     def model_latency(self, inputs: Inputs, trace: Trace) -> np.ndarray:
         reports = self.cost.cycles(inputs.spikes, trace.spikes, gap="isolated")
@@ -121,7 +124,6 @@ class _Run:
     def example(self, inputs: Inputs) -> dict[str, np.ndarray]:
         first = _slice(inputs, 0, 1)
         trace = self.trace(first, potentials=True)
-        assert trace.potentials is not None
         arrays = {
             "example_index": np.array(0),
             "example_shape": np.array(inputs.shape),
@@ -129,8 +131,8 @@ class _Run:
         }
         if inputs.values is not None:
             arrays["example_values"] = np.asarray(inputs.values[0], dtype=np.float64)
-        for n, (spikes, potentials) in enumerate(zip(trace.spikes, trace.potentials, strict=True)):
-            arrays[f"example_spikes_{n}"] = spikes[0]
+        arrays |= {f"example_spikes_{n}": spikes[0] for n, spikes in enumerate(trace.spikes)}
+        for n, potentials in enumerate(trace.potentials or ()):
             arrays[f"example_potentials_{n}"] = potentials[0].astype(np.int32)
         return arrays
 
@@ -184,9 +186,9 @@ class _Batch(_Run):
         options, plan = self.options, self.plan
         versions = {"verilator": str(require_tool("verilator").version)}
         self.progress("compiling", 0.0)
-        design = compile_design(self.folder, self.manifest)
         inputs = self.project.inputs(self.count())
         batch = len(inputs.spikes)
+        design = self._design(batch)
         mismatches: dict[str, int | None] = {"spikes": 0, "decisions": 0, "readouts": None, "potentials": None}
         mismatches |= {"cycles": 0 if options.stall == 0 else None}
         if plan.decision == "none":
@@ -228,11 +230,29 @@ class _Batch(_Run):
                 parts.setdefault(name, []).append(values)
         arrays = {name: np.concatenate(values) for name, values in parts.items()} | self.example(inputs)
         waveform = None
-        if options.potentials or options.waveform:
+        if self.project.is_analog and options.waveform:
+            waveform = "example.vcd"
+            traced = self._design(1, waveforms=True)
+            traced.run(_slice(inputs, 0, 1).spikes, isolated=True, waveform=self.target / waveform)
+        elif options.potentials or options.waveform:
             waveform = "example.vcd" if options.waveform else None
             self.progress("potentials", 1.0)
             mismatches["potentials"] = self._potentials(inputs, arrays)
         return self.summary(arrays, mismatches, versions, waveform), arrays
+
+    def _design(self, batch: int, *, waveforms: bool = False) -> CompiledDesign:
+        """The export as a program; of a chip, with noise samples for as many inputs as are played at a time."""
+        chip, needed = self.manifest.get("chip"), min(batch, CHUNK)
+        if chip is None or needed <= chip["windows"]:
+            return compile_design(self.folder, self.manifest, waveforms=waveforms)
+        place = self.target / "chip"  # powers of two, so that few programs serve all batches
+        place.mkdir(exist_ok=True)
+        (self.target / "rtl").symlink_to((self.folder / "rtl").resolve())
+        for name, text in array_files(self.project, windows=1 << (needed - 1).bit_length()).items():
+            (place / name).write_text(text)
+        top = f"{chip['top']}.v"
+        (place / top).write_bytes((self.folder / "chip" / top).read_bytes())
+        return compile_design(self.target, self.manifest, waveforms=waveforms)
 
     def _currents(self, inputs: Inputs) -> list[list[int]] | None:
         if inputs.current is None:
@@ -317,7 +337,9 @@ class _Cocotb(_Run):
 
     def _play(self, parts: list[Inputs]) -> list[dict | None]:
         """Play each part back to back, from reset; the bench's report of each, or None where it failed."""
-        rtl, reports = self.folder / "rtl", []
+        manifest, sources, data = simulated(self.folder, self.manifest)
+        names, reports = [port["name"] for port in manifest["ports"]], []
+        unread = {name.split("__")[0] for name in names if name.startswith(UNREAD)}
         with tempfile.TemporaryDirectory(prefix="spikeloom-") as scratch:
             work = Path(scratch)
             plays = []
@@ -328,17 +350,19 @@ class _Cocotb(_Run):
                     "stream": load_stream(self.plan),
                     "streams": expected_streams(self.plan, self.trace(part)),
                     "probes": [f"probe_{layer.name}" for layer in self.plan.layers] if self.plan.core.probe else [],
+                    "idle": [name for name in names if name.startswith("command_") and not name.endswith("__ready")],
                     "stall": self.options.stall,
                     "seed": self.options.seed + n,
                     "settle": self.plan.settle,
                     "report": str(work / f"report{n}.json"),
                 }
+                vectors["probes"] += sorted(unread)
                 (work / f"vectors{n}.json").write_text(json.dumps(vectors))
                 plays.append({"SPIKELOOM_VECTORS": str(work / f"vectors{n}.json")})
             log = run_bench(
-                sources=sorted(rtl.glob("*.v")), top=self.manifest["top"], module="spikeloom_sim.digital_bench",
-                engine=self.options.engine, work=work, data=rtl, waves=self.options.waveform, plays=plays,
-                ports=[port["name"] for port in self.manifest["ports"]],
+                sources=sources, top=manifest["top"], module="spikeloom_sim.digital_bench",
+                engine=self.options.engine, work=work, data=data, waves=self.options.waveform, plays=plays,
+                ports=names,
             )  # fmt: skip
             (self.target / "cocotb.log").write_text(log.replace(str(work), "."))
             if self.options.waveform:

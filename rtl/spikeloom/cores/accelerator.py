@@ -2,7 +2,7 @@
 
 from amaranth.hdl import *
 from amaranth.lib import stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..blocks.decision import DecisionUnit, ValueDecision
 from ..blocks.events import event_signature
@@ -11,10 +11,12 @@ from ..blocks.routing import Delay, Fork, Join, MemoryQueue
 from ..config import DigitalConfig
 from ..items import AddressMap
 from ..mapping.cim import SPIKE_QUEUE, CimPlan, SequentialPlan
+from ..mapping.crossbar import CrossbarPlan
 from ..mapping.plan import CorePlan, Edge, LayerPlan
 from ..mapping.sparse import SparsePlan
 from .cim.engine import CimEngine
 from .cim.sequential import SequentialEngine
+from .crossbar.engine import CrossbarEngine
 from .digital.folded import FoldedEngine
 from .digital.grouped import GroupedEngine
 from .digital.parallel import ParallelEngine
@@ -48,6 +50,7 @@ class Accelerator(wiring.Component):
         parameters clears the potentials, also of a network that keeps them between inputs.
     load_refused, load_complete : Out(1)
     dropped : Out(8), saturating
+    <member>_<layer> : what engines of a kind have beside these (their `outside`), such as the port of an analog array
     """
 
     events_in: stream.Interface
@@ -88,6 +91,9 @@ class Accelerator(wiring.Component):
             ports |= {"load": In(stream.Signature(bits)), "load_refused": Out(1), "load_complete": Out(1)}
         if isinstance(last, FoldedEngine) and plan.streams:
             ports |= {"load_tile": Out(last.tile_wanted.shape()), "weight_waits": Out(len(last.weight_waits))}
+        for engine in self.engines:
+            for member in engine.outside:
+                ports[f"{member}_{engine.plan.name}"] = engine.signature.members[member]
         super().__init__(ports)
 
     @property
@@ -147,6 +153,13 @@ class Accelerator(wiring.Component):
                 _pipe(m, last.readout, self.readout)
         for name, probe in self.probes.items():
             _pipe(m, probe, getattr(self, f"probe_{name}"))
+        for engine in self.engines:
+            for member in engine.outside:
+                inner, outer = getattr(engine, member), getattr(self, f"{member}_{engine.plan.name}")
+                if isinstance(inner, Signal):
+                    m.d.comb += outer.eq(inner)
+                else:
+                    connect(m, inner, flipped(outer))
         if plan.loads:
             m.d.comb += blocked.eq(self._load(m))
         return m
@@ -309,6 +322,8 @@ def _pipe(m: Module, source, sink) -> None:
 def _engine(entry, plan: CorePlan) -> LayerEngine:
     """The engine for a planned layer."""
     core = plan.core
+    if isinstance(entry, CrossbarPlan):
+        return CrossbarEngine(entry)
     shared = {"readout_ticks": core.readout == "tick", "probe": core.probe}
     if isinstance(entry, CimPlan):
         return CimEngine(entry, queue_depth=_depth(core.queue_depth, 0), spike_queue=0, **shared)

@@ -41,6 +41,8 @@ class LayerEngine(wiring.Component):
 
     i: stream.Interface
     o: stream.Interface
+    outside: tuple[str, ...] = ()
+    """Further members that the accelerator hands on as MEMBER_LAYER."""
 
     def __init__(
         self, plan: LayerPlan | SweepPlan, *, queue_depth: int, spike_queue: int, readout_ticks: bool, probe: bool

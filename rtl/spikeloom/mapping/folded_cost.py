@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..config import CoreConfig, DigitalConfig
+from ..config import CoreConfig, CrossbarConfig, DigitalConfig
 from ..errors import InputError
 from ..network.integer import IntegerNetwork, signed_bits
 from .bursts import LAST, LONG_AGO, SPIKE, TICK, Decision, Grouped, Outputs, Readout
@@ -27,6 +27,10 @@ HEADER = 4  # words of an image before its first record
 
 def cost_model(network: IntegerNetwork, core: CoreConfig, *, steps: int, direct: bool = False) -> CostModel:
     """The cost model for the kind and the schedule of `core`; see `CostModel`."""
+    if isinstance(core, CrossbarConfig):
+        from .crossbar_cost import CrossbarCost
+
+        return CrossbarCost(network, core, steps=steps, direct=direct)
     if not isinstance(core, DigitalConfig):
         return CimCost(network, core, steps=steps, direct=direct)
     kind = FoldedCost if core.schedule == "folded" else CostModel

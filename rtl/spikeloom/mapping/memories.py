@@ -6,9 +6,11 @@ from typing import Any, Literal
 
 from ..items import AddressMap, address_bits
 from .cim import CimPlan
+from .crossbar import CrossbarPlan
 from .plan import CorePlan, LayerPlan
 from .sparse import SparsePlan
 from .sweep import SweepPlan
+from .write_verify import CODE_BITS, FACTOR_BITS
 
 __all__ = ["REGISTER_DEPTH", "MemoryCost", "core_memories"]
 
@@ -58,6 +60,13 @@ def _layer(entry: LayerPlan | SweepPlan) -> Iterator[MemoryCost]:
         for array in entry.arrays:
             name = f"{entry.name}.{array.name}"
             yield MemoryCost(name=name, depth=array.rows, width=array.columns, port_type="cim")
+        return
+    if isinstance(entry, CrossbarPlan):
+        yield memory("spikes", 2 * entry.steps, entry.rows)
+        if entry.queue_rows > REGISTER_DEPTH:
+            yield memory("items", entry.queue_rows, entry.flag_bits)
+        yield memory("faults", max(2, entry.rows * entry.columns * entry.cells), 1)
+        yield memory("columns", max(2, entry.columns), CODE_BITS + FACTOR_BITS + 1)
         return
     yield from _weights(entry)
     sums = sum(entry.lane_bits)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ..config import CimConfig, CoreConfig, DigitalConfig
+from ..config import CimConfig, CoreConfig, CrossbarConfig, DigitalConfig
 from ..errors import InputError
 from ..items import AddressMap, EventSlots
 from ..network.integer import IntegerLayer, IntegerNetwork, signed_bits
@@ -451,6 +451,10 @@ def plan_core(network: IntegerNetwork, core: CoreConfig, *, steps: int, direct: 
     folded = None
     if isinstance(core, DigitalConfig):
         layers, folded = _digital(network, core, steps=steps, direct=direct)
+    elif isinstance(core, CrossbarConfig):
+        from .crossbar import place_crossbar  # builds on LayerPlan
+
+        layers = place_crossbar(network, core, steps=steps, direct=direct)
     else:
         assert isinstance(core, CimConfig)
         from .cim import place_cim  # builds on LayerPlan

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from ..errors import InputError
 
-__all__ = ["AMPLITUDES", "BOOST_LIMIT", "CODE_BITS", "DISTANCES", "FACTOR_BITS", "NEAREST", "WriteVerifyPlan"]
+__all__ = ["AMPLITUDES", "BOOST_LIMIT", "CODE_BITS", "DISTANCES", "FACTOR_BITS", "FIRST_AMPLITUDES", "NEAREST", "WriteVerifyPlan"]
 
 CODE_BITS = 12
 """Bits of the converter that reads cells."""
@@ -18,6 +18,8 @@ BOOST_LIMIT = 7
 """Amplitude steps that are added for cells that move too little, or taken off for those that move too far."""
 FACTOR_BITS = 12
 """Fraction bits of the gain that calibration finds."""
+FIRST_AMPLITUDES = (0, 0, 0, 1, 4, 6, 9, 11, 14, 17, 19, 21, 23, 24, 25, 26, 27, 28, 28, 29, 29, 30, 30, 31)
+"""First amplitude of each distance for the cells of `spikeloom_analog.cells.WritePulse`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +35,7 @@ class WriteVerifyPlan:
     reference : code of the reference row in a column without gain error.
     """
 
-    amplitudes: tuple[int, ...]
+    amplitudes: tuple[int, ...] = FIRST_AMPLITUDES
     tolerance: int = 6
     average: int = 9
     most_pulses: int = 63

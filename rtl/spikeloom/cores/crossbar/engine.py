@@ -8,6 +8,7 @@ from ...blocks.events import event_signature
 from ...blocks.routing import MemoryQueue
 from ...blocks.serialiser import GroupSerialiser
 from ...mapping.crossbar import CrossbarPlan
+from ..ports import LayerEngine
 from .capture import COUNTER_BITS, SpikeCapture
 from .port import AnalogPort
 from .programmer import CommandLayout, OutcomeLayout, Programmer
@@ -26,7 +27,7 @@ class StampLayout(data.StructLayout):
         super().__init__({"flags": columns, "cycles": data.ArrayLayout(bits, columns), "last": 1})
 
 
-class CrossbarEngine(wiring.Component):
+class CrossbarEngine(LayerEngine):
     """A layer whose synapses are cells and whose neurons are analog circuits.
 
     A window starts when all spikes of an input have come in (or `steps` steps of a longer one) and all its steps have
@@ -43,24 +44,25 @@ class CrossbarEngine(wiring.Component):
     captured, near_ties, repeated, stray, merged : Out(16)
     """
 
-    i: stream.Interface
-    o: stream.Interface
+    plan: CrossbarPlan
 
     def __init__(self, plan: CrossbarPlan):
         self.plan = plan
+        self._fires = True
+        self.outside = ("analog", "command", "outcome", *(("stamps",) if plan.stamps else ()), *COUNTERS)
         rows, columns = plan.rows, plan.columns
         self._capture = SpikeCapture(columns, plan.timing, stamps=plan.stamps)
         ports = {
             "i": In(event_signature(rows)),
             "o": Out(event_signature(columns)),
-            "analog": Out(AnalogPort(rows, columns, cells=plan.cells, cycles=plan.steps * plan.timing.step)),
+            "analog": Out(AnalogPort(rows, columns, cells=plan.cells, cycles=plan.cycles)),
             "command": In(stream.Signature(CommandLayout(rows, columns, plan.cells))),
             "outcome": Out(stream.Signature(OutcomeLayout())),
         } | {name: Out(COUNTER_BITS) for name in COUNTERS}
         self._stamps = StampLayout(columns, self._capture.stamp_bits)
         if plan.stamps:
             ports["stamps"] = Out(stream.Signature(self._stamps))
-        super().__init__(ports)
+        wiring.Component.__init__(self, ports)
 
     def elaborate(self, platform):
         m, plan = Module(), self.plan
@@ -83,6 +85,9 @@ class CrossbarEngine(wiring.Component):
 
         promised = Signal(range(plan.queue_rows + 1))
         popped, begins = Signal(), Signal()
+        virgin = Signal(init=1)  # no window yet: membranes are anywhere
+        with m.If(begins):
+            m.d.sync += virgin.eq(0)
         free = Signal()  # the array is at rest: nothing runs and no spike is on its way
         m.d.comb += [
             free.eq(sequencer.idle & ~capture.busy),
@@ -92,7 +97,7 @@ class CrossbarEngine(wiring.Component):
             ),
             begins.eq(sequencer.begin),
             sequencer.length.eq(buffer.length),
-            sequencer.starts.eq(buffer.starts & int(plan.clears)),
+            sequencer.starts.eq(buffer.starts & int(plan.clears) | virgin),
             buffer.done.eq(sequencer.end),
             buffer.r_en.eq(sequencer.r_en),
             buffer.r_step.eq(sequencer.r_step),

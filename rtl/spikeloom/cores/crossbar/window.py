@@ -61,7 +61,7 @@ class WindowBuffer(wiring.Component):
         filling, playing = Signal(), Signal()  # halves
         step = Signal(range(max(2, steps)))
         fresh = Signal(init=1)  # the window that comes in starts an input
-        full, starts, ends = Signal(2), Signal(2), Signal(2)
+        full, starts, ends = (Array(Signal(name=f"{name}{n}") for n in range(2)) for name in ("full", "starts", "ends"))
         lengths = Array(Signal(range(max(2, steps)), name=f"length{n}") for n in range(2))
         item = self.i
         whole, tick = Signal(), Signal()
@@ -70,7 +70,7 @@ class WindowBuffer(wiring.Component):
             return Mux(which, steps, 0) + index
 
         m.d.comb += [
-            item.ready.eq(~full.bit_select(filling, 1)),
+            item.ready.eq(~full[filling]),
             tick.eq(item.valid & item.ready & item.p.tick),
             whole.eq(tick & (item.p.last | (step == steps - 1))),
             memory.w_en.eq(tick),
@@ -79,10 +79,10 @@ class WindowBuffer(wiring.Component):
             memory.r_en.eq(self.r_en),
             memory.r_addr.eq(half(playing, self.r_step)),
             self.r_flags.eq(memory.r_data),
-            self.full.eq(full.bit_select(playing, 1)),
+            self.full.eq(full[playing]),
             self.length.eq(lengths[playing]),
-            self.starts.eq(starts.bit_select(playing, 1)),
-            self.ends.eq(ends.bit_select(playing, 1)),
+            self.starts.eq(starts[playing]),
+            self.ends.eq(ends[playing]),
         ]
         with m.If(item.valid & item.ready & ~item.p.tick):
             m.d.comb += mark.eq((1 << item.p.address)[:rows])
@@ -93,15 +93,15 @@ class WindowBuffer(wiring.Component):
             m.d.sync += [flags.eq(0), step.eq(Mux(whole, 0, step + 1))]
         with m.If(whole):
             m.d.sync += [
-                full.bit_select(filling, 1).eq(1),
-                starts.bit_select(filling, 1).eq(fresh),
-                ends.bit_select(filling, 1).eq(item.p.last),
+                full[filling].eq(1),
+                starts[filling].eq(fresh),
+                ends[filling].eq(item.p.last),
                 lengths[filling].eq(step),
                 fresh.eq(item.p.last),
                 filling.eq(~filling),
             ]
         with m.If(self.done):
-            m.d.sync += [full.bit_select(playing, 1).eq(0), playing.eq(~playing)]
+            m.d.sync += [full[playing].eq(0), playing.eq(~playing)]
         return m
 
 

@@ -1,0 +1,115 @@
+"""A core with what stands behind its analog ports: module NAME_chip, and the files of its arrays."""
+
+from collections.abc import Iterable
+
+from .project import Inputs, Project
+
+__all__ = ["COUNTERS", "UNREAD", "array_files", "chip_files", "chip_manifest", "chip_ports", "chip_verilog", "layer_meaning"]
+
+Ports = Iterable[tuple[str, str, int]]
+"""(name, input | output, bits) of each port of a module."""
+
+ANALOG = "analog_"
+"""Ports of a core that begin so lead to an analog array."""
+UNREAD = ("stamps_", "outcome_")
+"""Output streams that a bench takes and does not check."""
+COUNTERS = ("captured", "near_ties", "repeated", "stray", "merged")
+"""Counters of each layer."""
+MEANINGS = {
+    "analog": "the analog port of layer LAYER, see docs/crossbar.md",
+    "command": "programming commands for the array of layer LAYER {kind, row, column, cell, target}",
+    "outcome": "what came of the commands for layer LAYER {code, pulses, fault}",
+    "stamps": "layer LAYER: cycle within the step of every spike {flags, cycles, last}",
+    "captured": "spikes of layer LAYER, saturating",
+    "near_ties": "spikes of layer LAYER in the first or last cycle of a step, saturating",
+    "repeated": "further spikes of a neuron of layer LAYER in one step: lost, saturating",
+    "stray": "spikes of layer LAYER outside of windows: lost, saturating",
+    "merged": "spikes into layer LAYER from a source that had one in the step: lost, saturating",
+}
+
+WINDOWS, ACCESSES = 16, 16
+"""Windows, and pulses and reads of each cell, that an exported analog model has noise samples for."""
+
+
+def chip_files(project: Project, ports: Ports, inputs: Inputs) -> dict[str, str]:
+    """A crossbar core with its arrays as module NAME_chip: the same streams, no analog ports.
+
+    `chip` has it with arrays that compute; `chip/replay` and `chip/black_box` have the arrays as a recording of the
+    inputs of the bench, and as empty modules.
+    """
+    from spikeloom_analog.verilog import black_box, record_windows, replay_files
+
+    name, chip = project.config.name, project.chip
+    found = {f"chip/{name}_chip.v": chip_verilog(ports, name)}
+    found |= {f"chip/{file}": text for file, text in array_files(project, windows=WINDOWS).items()}
+    given = inputs.spikes
+    for (fired, _), behind, plan in zip(chip.run(inputs.spikes), chip.ports(), chip.plans, strict=True):
+        recording = record_windows(behind, given, clears=chip.clears)
+        for folder, files in (("replay", replay_files(name, plan, recording)), ("black_box", black_box(name, plan))):
+            found |= {f"chip/{folder}/{file}": text for file, text in files.items()}
+        given = fired[0]
+    return found
+
+
+def array_files(project: Project, *, windows: int) -> dict[str, str]:
+    """The arrays as models that compute, with noise samples of so many windows: file name -> text."""
+    from spikeloom_analog.verilog import model_files
+
+    name, chip, found = project.config.name, project.chip, {}
+    for plan, array, cells in zip(chip.plans, chip.arrays, chip.cells, strict=True):
+        found |= model_files(name, plan, array, cells, windows=windows, accesses=ACCESSES)
+    return found
+
+
+def chip_verilog(ports: Ports, name: str) -> str:
+    """Module `name`_chip: the core `name` and, behind its analog ports, a module `name`_LAYER_array for each layer."""
+    arrays: dict[str, list[str]] = {}
+    outside, wires, core = [], [], []
+    for port, direction, bits in ports:
+        core.append(f".{port}({port})")
+        span = f"[{bits - 1}:0] " if bits > 1 else ""
+        if not port.startswith(ANALOG):
+            outside.append(f"{direction} wire {span}{port}")
+            continue
+        layer, member = port.removeprefix(ANALOG).split("__", 1)
+        wires.append(f"  wire {span}{port};")
+        arrays.setdefault(layer, [".clk(clk)"]).append(f".{member}({port})")
+    lines = [f"// {name} and its arrays; what these are is decided by the files beside this one.", f"module {name}_chip ("]
+    lines += ["  " + ",\n  ".join(outside), ");", *wires, f"  {name} core (", "    " + ",\n    ".join(core), "  );"]
+    for layer, connections in sorted(arrays.items()):
+        lines += [f"  {name}_{layer}_array {layer}_array (", "    " + ",\n    ".join(connections), "  );"]
+    return "\n".join([*lines, "endmodule", ""])
+
+
+def chip_ports(ports: Ports) -> list[tuple[str, str, int]]:
+    """Those of the ports of a core that its chip has."""
+    return [port for port in ports if not port[0].startswith(ANALOG)]
+
+
+def chip_manifest(project: Project, ports: Ports) -> dict:
+    """What the manifest says about the chip."""
+    name, layers = project.config.name, []
+    for plan, array in zip(project.chip.plans, project.chip.arrays, strict=True):
+        timing = plan.timing
+        layers.append(
+            {
+                "name": plan.name, "module": f"{name}_{plan.name}_array", "rows": plan.rows, "columns": plan.columns,
+                "cells": plan.cells, "step_cycles": timing.step, "pulse_cycles": timing.pulse,
+                "reset_cycles": timing.reset, "dead_cycles": timing.dead, "noise_refresh_cycles": timing.refresh,
+                "window_cycles": plan.cycles, "capture_rows": plan.queue_rows, "volts_per_unit": array.quantum,
+                "noise": array.noisy,
+            }
+        )  # fmt: skip
+    return {
+        "top": f"{name}_chip",
+        "seed": project.chip.arrays[0].seeds[0],
+        "windows": WINDOWS,
+        "layers": layers,
+        "ports": [{"name": port, "direction": way, "bits": bits} for port, way, bits in chip_ports(ports)],
+    }
+
+
+def layer_meaning(stem: str) -> str:
+    """What the port `stem`, MEMBER_LAYER, of a crossbar core is."""
+    member = next(member for member in MEANINGS if stem.startswith(f"{member}_"))
+    return MEANINGS[member].replace("LAYER", stem.removeprefix(f"{member}_"))
