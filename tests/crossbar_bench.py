@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from amaranth.sim import Simulator
+
 from spikeloom.cores.crossbar.engine import COUNTERS, CrossbarEngine
 from spikeloom.mapping.crossbar import CrossbarPlan
 from spikeloom.mapping.write_verify import WriteVerifyPlan
@@ -103,7 +104,14 @@ def items_of(spikes, rng=None):
 
 
 def run_engine(
-    plan: CrossbarPlan, model: ArrayPort, inputs: list[np.ndarray], *, stall=0, seed=0, commands=(), limit=200_000,
+    plan: CrossbarPlan,
+    model: ArrayPort,
+    inputs: list[np.ndarray],
+    *,
+    stall=0,
+    seed=0,
+    commands=(),
+    limit=200_000,
     twice=False,
 ) -> EngineRun:
     """Play `inputs` (each [T, rows]) back to back, `stall` the longest pause of every stream.

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from amaranth.sim import Simulator
+
 from crossbar_bench import SHORT, plan_of, random_array, run_engine
 from spikeloom.cores.crossbar.capture import SpikeCapture
 from spikeloom.cores.crossbar.programmer import CommandKind

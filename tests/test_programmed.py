@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from spikeloom.errors import InputError
 from spikeloom.windows import WindowTiming
 from spikeloom_analog.devices import RRAM
@@ -24,8 +25,7 @@ def sigma_of(g):
 
 def integrate(g, sigma, spikes, *, seed=0, core=0, window=0, leak=None, reset=55e-9, h=0.05e-9):
     """Crossing times in s of each column: Euler steps of h, reset from the very moment of crossing, float noise."""
-    steps, rows = spikes.shape
-    columns = g.shape[1]
+    steps, columns = len(spikes), g.shape[1]
     noise = np.random.Generator(np.random.Philox(key=[seed, (core << 32) | READ], counter=[0, 0, window, 0]))
     z = noise.standard_normal((steps * 6, columns))
     per_cycle = round(5e-9 / h)

@@ -1,12 +1,14 @@
 """Cells that are written and read one by one, in integers, and the write-verify algorithm on whole arrays at once.
 
-The state of a cell is x = 1024 ln(G / g_min), a whole number. A pulse of amplitude a moves it up (SET) or down (RESET) by
+The state of a cell is x = 1024 ln(G / g_min), a whole number. A pulse of amplitude a moves it, up (SET) or down
+(RESET), by
 
     d = max(0, (((step[a] strength) >> 8) (4096 + ((z write_noise) >> 12))) >> 12)
 
 and no further than the ends of its range; a stuck cell stays where it is. A read averaged over 2**k values gives
 
-    code = clamp(offset + (((code16[x] + ((z sigma + 2**11) >> 12)) gain + 2**15) >> 16)),  sigma = isqrt(variance[x] >> k)
+    code = clamp(offset + (((code16[x] + ((z sigma + 2**11) >> 12)) gain + 2**15) >> 16))
+    sigma = isqrt(variance[x] >> k)
 
 of 12 bits; code16 and sigma have 4 fraction bits, gain has 12, strength 8. z are standard normal numbers times 2**12,
 rounded once, from Philox streams keyed by chip, core, purpose and by how many pulses (or reads) the cell has had.
@@ -151,7 +153,7 @@ def cell_tables(
     scale = CODE_MAX / (FULL_SCALE * device.g_max) * 16
     sigma = combined_sigma(device.read, g)
     per_cycle = neuron.drive / (neuron.capacitance * clock * quantum)
-    rows, columns, cells = shape
+    columns = shape[1]
     made = stream(seed, core, Purpose.ENDURANCE)  # of what never changes about a cell
     u = made.random(shape)
     ends = made.random(shape) < 0.5
@@ -337,5 +339,3 @@ def levels_of(device: Device) -> np.ndarray:
 def conductance_codes(cells: CellArray) -> np.ndarray:
     """True conductances as codes with fraction, float64 [R, N, K]."""
     return cells.tables.code16[cells.state] / 16
-
-

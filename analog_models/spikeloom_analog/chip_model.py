@@ -96,11 +96,16 @@ def chip_model(plan: CorePlan, *, chips: Iterable[int] | None = None) -> ChipMod
     for entry, layer in zip(plans, network.layers, strict=True):
         tables.append(
             cell_tables(
-                device, (entry.rows, entry.columns, entry.cells), seed=seeds[0], core=layer.crossbar.chips.core,
-                clock=clock, neuron=neuron, drive_offset=layer.neurons.offset[0],
+                device,
+                (entry.rows, entry.columns, entry.cells),
+                seed=seeds[0],
+                core=layer.crossbar.chips.core,
+                clock=clock,
+                neuron=neuron,
+                drive_offset=layer.neurons.offset[0],
                 conductance=np.moveaxis(layer.crossbar.chips.cell_conductance[0], 0, -1),
                 stuck_cells=np.moveaxis(layer.crossbar.chips.stuck[0] != 0, 0, -1),
-            )  # fmt: skip
+            )
         )
     return ChipModel(
         plans=plans, arrays=arrays, cells=tuple(tables), network=network, clears=plan.network.state == "clear"

@@ -39,7 +39,9 @@ class ArrayPort:
         """
         state, timing = self._state, self.array.timing
         if gate and (not run or cycle % timing.step >= timing.pulse):
-            raise SpikeloomError(f"gates {gate:#x} open in cycle {cycle}, run {run}: the pulse is {timing.pulse} cycles")
+            raise SpikeloomError(
+                f"gates {gate:#x} open in cycle {cycle}, run {run}: the pulse is {timing.pulse} cycles"
+            )
         if clear:
             state.clear()
         elif run:

@@ -1,4 +1,4 @@
-"""A programmed crossbar with integrate-and-fire neurons, in integers: what stands behind the analog port of the gateware.
+"""A programmed crossbar with integrate-and-fire neurons, in integers: what stands behind an analog port.
 
 The float physics is rounded once, into tables; from then on there are only integers, so that this model, the exported
 SystemVerilog model and the replay memory answer alike. Amounts of charge are changes of a membrane in `quantum` volts.
@@ -132,7 +132,7 @@ class ProgrammedArray:
             )
         if spikes.ndim == 3:
             spikes = spikes[None]
-        *_, batch, steps, _ = spikes.shape
+        batch = spikes.shape[1]
         numbers = list(range(batch)) if windows is None else [int(number) for number in windows]
         if len(numbers) != batch:
             raise InputError(f"windows: {len(numbers)} numbers were given; accepted: one for each of {batch} inputs")

@@ -4,7 +4,16 @@ from collections.abc import Iterable
 
 from .project import Inputs, Project
 
-__all__ = ["COUNTERS", "UNREAD", "array_files", "chip_files", "chip_manifest", "chip_ports", "chip_verilog", "layer_meaning"]
+__all__ = [
+    "COUNTERS",
+    "UNREAD",
+    "array_files",
+    "chip_files",
+    "chip_manifest",
+    "chip_ports",
+    "chip_verilog",
+    "layer_meaning",
+]
 
 Ports = Iterable[tuple[str, str, int]]
 """(name, input | output, bits) of each port of a module."""
@@ -74,7 +83,10 @@ def chip_verilog(ports: Ports, name: str) -> str:
         layer, member = port.removeprefix(ANALOG).split("__", 1)
         wires.append(f"  wire {span}{port};")
         arrays.setdefault(layer, [".clk(clk)"]).append(f".{member}({port})")
-    lines = [f"// {name} and its arrays; what these are is decided by the files beside this one.", f"module {name}_chip ("]
+    lines = [
+        f"// {name} and its arrays; what these are is decided by the files beside this one.",
+        f"module {name}_chip (",
+    ]
     lines += ["  " + ",\n  ".join(outside), ");", *wires, f"  {name} core (", "    " + ",\n    ".join(core), "  );"]
     for layer, connections in sorted(arrays.items()):
         lines += [f"  {name}_{layer}_array {layer}_array (", "    " + ",\n    ".join(connections), "  );"]

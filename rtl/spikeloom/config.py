@@ -259,21 +259,17 @@ class CrossbarConfig(CoreConfig):
     ] = 200.0
     step_ns: Annotated[float, _nanoseconds("length of a time step")] = 480.0
     pulse_ns: Annotated[float, _nanoseconds("how long a spike opens the gates of its row, at most a step,")] = 55.0
-    reset_ns: Annotated[
-        float, _nanoseconds("how long a neuron ignores its inputs after a spike, at most a step,")
-    ] = 55.0
-    dead_ns: Annotated[
-        float, _doc("what a slow amplifier adds to that in nanoseconds, at least 0", ge=0, le=1e9)
-    ] = 0.0
+    reset_ns: Annotated[float, _nanoseconds("how long a neuron ignores its inputs after a spike, at most a step,")] = (
+        55.0
+    )
+    dead_ns: Annotated[float, _doc("what a slow amplifier adds to that in nanoseconds, at least 0", ge=0, le=1e9)] = 0.0
     tile_rows: Annotated[int, _doc("rows of the largest array, 1 to 1024", ge=1, le=1024)] = 64
     tile_columns: Annotated[int, _doc("columns (synapses) of the largest array, 1 to 1024", ge=1, le=1024)] = 64
     device: Annotated[
         Literal["sky130", "ideal"],
         _doc("cell: sky130 (41 levels, two in parallel, read noise) | ideal (any conductance, no noise)"),
     ] = "sky130"
-    unit_kohm: Annotated[
-        float, _doc("resistance of a weight of one threshold in kOhm, above 0", gt=0, le=1e9)
-    ] = 178.2
+    unit_kohm: Annotated[float, _doc("resistance of a weight of one threshold in kOhm, above 0", gt=0, le=1e9)] = 178.2
     wire_ohm: Annotated[float, _doc("resistance of a bit-line segment in ohm, at least 0", ge=0, le=1e6)] = 1.0
     chip: Annotated[int, _doc("seed of the chip: its cells, offsets and noise, 0 to 2^63 - 1", ge=0, le=2**63 - 1)] = 0
     read_noise: Annotated[bool, _doc("true: read noise of the cells | false")] = True

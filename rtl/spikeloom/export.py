@@ -297,7 +297,9 @@ def _bench(project: Project, plan: CorePlan, exported: Exported, inputs: Inputs,
         name=project.config.name,
         top=f"{project.config.name}_chip" if project.is_analog else project.config.name,
         arrays=[entry.name for entry in plan.layers] if project.is_analog else [],
-        tied=[(port, bits) for port, direction, bits in outside if direction == "input" and port.startswith("command_")],
+        tied=[
+            (port, bits) for port, direction, bits in outside if direction == "input" and port.startswith("command_")
+        ],
         untaken=[
             port
             for port, direction, _ in outside

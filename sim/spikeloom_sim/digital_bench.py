@@ -3,7 +3,8 @@
 What to play and what to expect is in the JSON file named by SPIKELOOM_VECTORS: `stimulus`, `load_flag` (the bit of a
 stimulus word for the load port), `stream` (words that the load port gets at first, and again and again, where weights
 are streamed), `streams` {name: words}, `inputs`, `stall` (percent), `seed`, `settle` (cycles), `widths` {port: bits},
-`idle` (inputs held at 0), `report` (file for the cycles).
+`idle` (inputs held at 0), `commands` and `outcomes` {layer: words}, played before all else, `report` (file for the
+cycles).
 """
 
 import itertools
@@ -20,6 +21,11 @@ from cocotb.triggers import ClockCycles, RisingEdge
 @cocotb.test()
 async def matches_reference(dut):
     """Every word of every output stream equals the reference, and a stalled payload holds still."""
+    await play(dut)
+
+
+async def play(dut):
+    """What the module says."""
     vectors = json.loads(Path(os.environ["SPIKELOOM_VECTORS"]).read_text())
     rng = random.Random(vectors["seed"])
     stall = vectors["stall"] / 100
@@ -47,6 +53,8 @@ async def matches_reference(dut):
     await ClockCycles(dut.clk, 3)
     dut.rst.value = 0
     await ClockCycles(dut.clk, vectors["settle"])
+    for layer, words in vectors["commands"].items():
+        await _command(dut, layer, words, vectors["outcomes"][layer], rng, stall)
 
     cycle = 0
     seen = dict.fromkeys(streams, 0)
@@ -111,3 +119,25 @@ async def matches_reference(dut):
     assert first is not None, "no event was taken"
     assert last is not None, "no word came out"
     Path(vectors["report"]).write_text(json.dumps({"cycles": last - first + 1, "words": seen}))
+
+
+async def _command(dut, layer: str, words: list[int], expected: list[int], rng: random.Random, stall: float) -> None:
+    """Give the array of a layer its commands, one after the other, and check what comes of each."""
+    valid, ready, payload = (getattr(dut, f"command_{layer}__{part}") for part in ("valid", "ready", "payload"))
+    shown, taken, outcome = (getattr(dut, f"outcome_{layer}__{part}") for part in ("valid", "ready", "payload"))
+    edge, seen = RisingEdge(dut.clk), []
+    for word in words:
+        payload.value, valid.value = word, 1
+        sent = False
+        for _ in range(1_000_000):
+            taken.value = int(rng.random() >= stall)
+            await edge
+            if not sent and bool(ready.value):
+                valid.value, sent = 0, True
+            elif bool(shown.value) and bool(taken.value):
+                seen.append(outcome.value.to_unsigned())
+                break
+        else:
+            raise AssertionError(f"no outcome of command {len(seen)} to {layer}")
+    assert seen == expected, f"{layer}: outcomes {seen}, expected {expected}"
+    taken.value = 1

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from spikeloom.errors import InputError, SpikeloomError
 from spikeloom.chip import UNREAD, array_files
+from spikeloom.errors import InputError, SpikeloomError
 from spikeloom.export import check_fresh, verilog
 from spikeloom.mapping.folded_cost import cost_model
 from spikeloom.mapping.image import image_words, stream_words
@@ -351,6 +351,8 @@ class _Cocotb(_Run):
                     "streams": expected_streams(self.plan, self.trace(part)),
                     "probes": [f"probe_{layer.name}" for layer in self.plan.layers] if self.plan.core.probe else [],
                     "idle": [name for name in names if name.startswith("command_") and not name.endswith("__ready")],
+                    "commands": {},
+                    "outcomes": {},
                     "stall": self.options.stall,
                     "seed": self.options.seed + n,
                     "settle": self.plan.settle,

@@ -182,11 +182,18 @@ def place_crossbar(
             )
         plans.append(
             CrossbarPlan(
-                layer=layer, lanes=layer.neurons, weights="fixed", parameters="fixed", direct=False,
-                clears=network.state == "clear", timing=timing, steps=steps, stamps=core.stamps,
+                layer=layer,
+                lanes=layer.neurons,
+                weights="fixed",
+                parameters="fixed",
+                direct=False,
+                clears=network.state == "clear",
+                timing=timing,
+                steps=steps,
+                stamps=core.stamps,
                 cells=CELLS[core.device],
                 write_verify=WriteVerifyPlan(tolerance=core.tolerance, most_pulses=core.most_pulses),
-            )  # fmt: skip
+            )
         )
         before = layer.name
     return tuple(plans)

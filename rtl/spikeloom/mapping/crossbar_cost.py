@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..config import CrossbarConfig
 from ..errors import InputError
 from ..network.integer import IntegerNetwork
 from ..network.reference import arriving, synaptic_operations
@@ -31,8 +32,8 @@ LONG = 1 << 30
 class CrossbarCost(CostModel):
     """Memories and cycles of `network` on arrays; parameters and errors as of `CostModel`."""
 
-    def __init__(self, network: IntegerNetwork, core, *, steps: int, direct: bool = False):
-        super().__init__(network, core, steps=steps, direct=direct)
+    def __init__(self, network: IntegerNetwork, core: CrossbarConfig, *, steps: int, direct: bool = False):
+        super().__init__(network, core, steps=steps, direct=direct)  # type: ignore[arg-type]  (it is planned, no more)
         self._arrays = [entry for entry in self.plan.layers if isinstance(entry, CrossbarPlan)]
 
     def cycles(
@@ -96,7 +97,7 @@ class CrossbarCost(CostModel):
         result = []
         for index, (brought, after) in enumerate(zip(arriving(self.network, inputs, spikes), spikes, strict=True)):
             entry = self._arrays[index]
-            events = sum(sent.sum(axis=(1, 2), dtype=np.int64) for sent in brought)
+            events = np.sum([sent.sum(axis=(1, 2), dtype=np.int64) for sent in brought], axis=0)
             result.append(
                 [
                     {

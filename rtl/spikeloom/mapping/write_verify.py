@@ -4,7 +4,16 @@ from dataclasses import dataclass
 
 from ..errors import InputError
 
-__all__ = ["AMPLITUDES", "BOOST_LIMIT", "CODE_BITS", "DISTANCES", "FACTOR_BITS", "FIRST_AMPLITUDES", "NEAREST", "WriteVerifyPlan"]
+__all__ = [
+    "AMPLITUDES",
+    "BOOST_LIMIT",
+    "CODE_BITS",
+    "DISTANCES",
+    "FACTOR_BITS",
+    "FIRST_AMPLITUDES",
+    "NEAREST",
+    "WriteVerifyPlan",
+]
 
 CODE_BITS = 12
 """Bits of the converter that reads cells."""

@@ -81,6 +81,9 @@ class SpikeCapture(wiring.Component):
             (self.stray, rising & (~now).replicate(columns)),
         ):
             total = Signal(range((1 << COUNTER_BITS) + columns), name=f"{counter.name}_next")
-            m.d.comb += total.eq(counter + sum(what[n] for n in range(columns)))
+            count: Value = Const(0, 1)
+            for n in range(columns):
+                count = count + what[n]
+            m.d.comb += total.eq(counter + count)
             m.d.sync += counter.eq(Mux(total[COUNTER_BITS:].any(), (1 << COUNTER_BITS) - 1, total))
         return m

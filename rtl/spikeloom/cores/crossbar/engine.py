@@ -92,9 +92,7 @@ class CrossbarEngine(LayerEngine):
         m.d.comb += [
             free.eq(sequencer.idle & ~capture.busy),
             programmer.granted.eq(free),
-            sequencer.go.eq(
-                free & buffer.full & ~programmer.wanted & (promised + buffer.length < plan.queue_rows)
-            ),
+            sequencer.go.eq(free & buffer.full & ~programmer.wanted & (promised + buffer.length < plan.queue_rows)),
             begins.eq(sequencer.begin),
             sequencer.length.eq(buffer.length),
             sequencer.starts.eq(buffer.starts & int(plan.clears) | virgin),
@@ -107,7 +105,8 @@ class CrossbarEngine(LayerEngine):
         ]
         m.d.sync += promised.eq(promised + Mux(begins, buffer.length + 1, 0) - popped)
         m.d.comb += [
-            getattr(self.analog, name).eq(getattr(sequencer, name)) for name in ("run", "cycle", "window", "clear", "gate")
+            getattr(self.analog, name).eq(getattr(sequencer, name))
+            for name in ("run", "cycle", "window", "clear", "gate")
         ]
         # The last step of an input, as the capture will see it.
         length, ends = Signal.like(buffer.length), Signal()

@@ -24,7 +24,7 @@ class AccessKind(enum.Enum, shape=2):
 
 
 class AccessLayout(data.StructLayout):
-    """One access: {kind, row, column, cell, amplitude (of a pulse) or logarithm of the readings averaged (of a read)}."""
+    """One access: {kind, row, column, cell, amount}: the amplitude of a pulse, or log2 of the readings averaged."""
 
     def __init__(self, rows: int, columns: int, cells: int):
         super().__init__(

@@ -53,9 +53,7 @@ class WindowBuffer(wiring.Component):
 
     def elaborate(self, platform):
         m, rows, steps = Module(), self._rows, self._steps
-        m.submodules.spikes = memory = Sram(
-            name=f"{self._name}.spikes", depth=2 * steps, width=rows, port_type="1r1w"
-        )
+        m.submodules.spikes = memory = Sram(name=f"{self._name}.spikes", depth=2 * steps, width=rows, port_type="1r1w")
         flags = Signal(rows)
         mark = Signal(rows)
         filling, playing = Signal(), Signal()  # halves
