@@ -461,7 +461,9 @@ def _ports_header(manifest: dict) -> str:
         rows = {f"probe_{layer['name']}": layer["rows"] for layer in manifest["layers"]}
         return rows[name] * manifest["steps"] * streams[n].words if name in rows else 0
 
-    ends = " || ".join(f"s == {n}" for n, stream in enumerate(streams) if not stream.name.startswith(("probe_", *UNREAD)))
+    ends = " || ".join(
+        f"s == {n}" for n, stream in enumerate(streams) if not stream.name.startswith(("probe_", *UNREAD))
+    )
     words = manifest.get("load_bits", WORD) // WORD
     payload = {
         1: "model.load___05Fpayload = words[0];",
