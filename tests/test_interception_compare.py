@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from spikeloom.cli import app
 from spikeloom.errors import InputError
 from spikeloom_analog import EnergyParameters
+from spikeloom_sim.commands import register
 from spikeloom_sim.tasks.interception.comparison import (
     CLOCKS,
     CompareOptions,
@@ -93,6 +96,41 @@ def test_areas_of_asap7_are_at_scale(pdk_folder):
     assert len(inverters.cells) > 10
     for name, cell in inverters.cells.items():
         assert cell.area == pytest.approx(area[name], rel=1e-3), name
+
+
+def command(*words):
+    if not any(group.name == "task" for group in app.registered_groups):
+        register(app)
+    return CliRunner().invoke(app, ["task", "compare-interception", *map(str, words)])
+
+
+def test_command(tmp_path, monkeypatch):
+    monkeypatch.delenv("SPIKELOOM_PDK", raising=False)
+    given = tmp_path / "energy.toml"
+    given.write_text("schema = 1\nbias_current = 1e-6\n")
+    ran = command("--trajectories", 4, "--chips", 1, "--energy", given, "--out", tmp_path / "out", "--json")
+    assert ran.exit_code == 0, ran.output
+    result = json.loads(ran.stdout.splitlines()[-1])
+    assert result["rows"][0]["split_j"]["bias"] == pytest.approx(35 * 2e-6 * 1.8 * 24e-6, rel=1e-12, abs=0)
+    assert result["parameters"]["bias_current"]["value"] == 1e-6
+    assert Path(result["folder"], "comparison.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--pdk", "."), "no library of sky130hd, nangate45, asap7"),
+        (("--energy", "missing.toml"), "missing.toml: No such file"),
+        (("--weights", "nowhere"), "nowhere"),
+        (("--chips", 0), "chips: 0 was given"),
+    ],
+)
+def test_refusals_write_nothing(words, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ran = command(*words, "--out", "out")
+    assert isinstance(ran.exception, InputError)
+    assert message in str(ran.exception)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.synth
