@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from spikeloom.config import Config, DataConfig, DigitalConfig, InputConfig, NetworkConfig
+from spikeloom.config import Config, CoreConfig, DataConfig, InputConfig, NetworkConfig
 from spikeloom.errors import InputError
 from spikeloom.mapping.plan import CorePlan
 from spikeloom.mapping.sweep import SweepPlan
@@ -79,7 +79,7 @@ def random_network(sizes: list[int], *, weight_bits: int, potential_bits: int, n
     return IntegerNetwork(name=name, layers=tuple(layers))
 
 
-def fixed_project(network: IntegerNetwork, *, steps: int, core: DigitalConfig, name: str) -> Project:
+def fixed_project(network: IntegerNetwork, *, steps: int, core: CoreConfig, name: str) -> Project:
     """A project around an integer network that does not come from a NIR file."""
     from spikeloom.network.quantise import QuantisationReport
 
@@ -87,7 +87,7 @@ def fixed_project(network: IntegerNetwork, *, steps: int, core: DigitalConfig, n
         name=name,
         network=NetworkConfig(file="-", dt=1e-3),
         input=InputConfig(steps=steps),
-        core=core,
+        core=core,  # pyright: ignore[reportArgumentType]
         data=DataConfig(),
     )
     project = Project(config=config, folder=Path.cwd())
@@ -96,7 +96,7 @@ def fixed_project(network: IntegerNetwork, *, steps: int, core: DigitalConfig, n
 
 
 def zoo_project(
-    name: str, *, steps: int | None = None, core: DigitalConfig | None = None, data: DataConfig | None = None
+    name: str, *, steps: int | None = None, core: CoreConfig | None = None, data: DataConfig | None = None
 ) -> Project:
     """A project of the zoo with other steps, core or data."""
     config = propose(f"zoo:{name}")

@@ -22,7 +22,7 @@ def measure() -> dict:
     zeroing = IntegerNetwork(name="zero", layers=(dataclasses.replace(subtracting.layers[0], reset="zero"),))
     with scratch() as place:
         for name, net, banks in (("zero", zeroing, 1), ("subtract", subtracting, 1), ("zero_8_banks", zeroing, 8)):
-            core = CimConfig(kind="cim", banks=banks, decision="none")
+            core = CimConfig(kind="cim", banks=banks, decision="none")  # pyright: ignore[reportArgumentType]
             project = fixed_project(net, steps=8, core=core, name=name)
             folder = Path(place, name)
             elaborate(project, folder, inputs=silent_inputs(project))

@@ -41,7 +41,7 @@ class EnergyParameters:
     def default(cls) -> "EnergyParameters":
         """Those that come with Spikeloom."""
         return cls._parse(
-            resources.files(__package__).joinpath("cim_energy.toml").read_text("utf-8"), "cim_energy.toml"
+            resources.files("spikeloom.mapping").joinpath("cim_energy.toml").read_text("utf-8"), "cim_energy.toml"
         )
 
     @classmethod
