@@ -1,5 +1,6 @@
 """The compute-in-memory core against the reference: every spike and potential, whatever the arrays and the stalls."""
 
+import dataclasses
 import itertools
 import random
 import re
@@ -14,15 +15,21 @@ from amaranth.sim import Simulator
 from core_bench import check_core, check_cycles, check_memories, run_core
 from graph_networks import random_graph
 from networks import network_of, random_spec
+from projects import of_network
 from spikeloom.blocks.sram import Sram, verilog_body
 from spikeloom.config import CimConfig
 from spikeloom.errors import InputError
-from spikeloom.mapping.cim import CimPlan
+from spikeloom.export import elaborate
+from spikeloom.mapping.cim import CimPlan, place_cim
 from spikeloom.mapping.cim_cost import CimCost
 from spikeloom.mapping.cim_energy import EnergyParameters, energy_pj
 from spikeloom.mapping.image import image_words
 from spikeloom.mapping.plan import plan_core
 from spikeloom.network.reference import simulate
+from spikeloom.project import Project
+from spikeloom_sim.flow import SimulationOptions, simulate_build
+from spikeloom_synth.report import write_report
+from spikeloom_synth.report_cim import sequential_cycles
 
 RESETS = ("zero", "subtract", "delayed_zero", "delayed_subtract", "none")
 
@@ -322,3 +329,47 @@ def test_refused_parameters(old, new, message, tmp_path):
     (tmp_path / "bad.toml").write_text(text.replace(old, new))
     with pytest.raises(InputError, match=message):
         EnergyParameters.read(tmp_path / "bad.toml")
+
+
+def cim_project(folder, **keys) -> Project:
+    specs = [layer(fan_in=12, neurons=9, reset="subtract"), layer(fan_in=9, neurons=4, reset="subtract")]
+    project = of_network(network_of(specs), folder, name="tiny")
+    config = dataclasses.replace(project.config, core=CimConfig(kind="cim", **keys))
+    changed = dataclasses.replace(project, config=config)
+    changed.__dict__["quantised"] = project.quantised  # what it caches
+    return changed
+
+
+def test_report_shows_where_sequential_updates_cross(tmp_path):
+    project = cim_project(tmp_path)
+    manifest = elaborate(project, tmp_path / "build")
+    page = write_report(tmp_path / "build").read_text()
+    placed = max(manifest["cost"]["layers"], key=lambda entry: entry["cycles_per_empty_step"])
+    tick = placed["cycles_per_empty_step"]
+    assert tick == 3 * placed["bits"]
+    assert f"takes longer from {tick} neurons (1r1w), {tick // 2 + 1} neurons (1rw)" in page
+    (words,) = place_cim(network_of([layer(neurons=50)]), cim(update="sequential", lanes=8))
+    assert words.sweep == sequential_cycles(50, lanes=8)
+
+
+@pytest.mark.slow
+@pytest.mark.cosim
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"weights": "loaded", "parameters": "loaded", "array_rows": 40, "array_columns": 4, "banks": 2},
+        {"update": "sequential", "ports": "1rw", "lanes": 2},
+    ],
+    ids=["arrays", "words"],
+)
+def test_exported_core(keys, need_tool, tmp_path):
+    """Compiled RTL: spikes, decisions, potentials and, without pauses, cycles."""
+    need_tool("verilator")
+    project = cim_project(tmp_path, **keys)
+    folder = tmp_path / "build"
+    manifest = elaborate(project, folder)
+    assert "fc1" in {layer["name"] for layer in manifest["layers"]}
+    for stall in (0, 30):
+        result = simulate_build(project, folder, SimulationOptions(inputs=20, stall=stall, potentials=True))
+        assert {count for count in result["mismatches"].values() if count is not None} == {0}
+        assert result["mismatches"]["potentials"] == 0

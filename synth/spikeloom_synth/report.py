@@ -206,7 +206,7 @@ def _warnings(build: Build) -> list[str]:
 
 ARRANGEMENT = (
     ("activity", "Activity", ("fig-input", "fig-spikes"), ()),
-    ("equality", "RTL against the reference", ("fig-membrane", "fig-confusion", "fig-cycles"), ()),
+    ("equality", "RTL against the reference", ("fig-membrane", "fig-confusion", "fig-cycles", "fig-updates"), ()),
     (
         "cost",
         "Area, energy, timing",

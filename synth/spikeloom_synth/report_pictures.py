@@ -25,6 +25,7 @@ from .figures import (
     widths,
 )
 from .report_build import Build, conditions, number, percent, si
+from .report_cim import LANES, crossing, updates
 
 __all__ = ["Picture", "energies", "joined", "pictures"]
 
@@ -357,6 +358,29 @@ def _widths(build: Build) -> _Plan | None:
     )
 
 
+def _updates(build: Build) -> _Plan | None:
+    """Of a core of arrays: sequential updates of the same neurons beside it."""
+    placed = [entry for entry in build.manifest["cost"]["layers"] if "tick_passes" in entry]
+    if not placed:
+        return None
+    slowest = max(placed, key=lambda entry: entry["cycles_per_empty_step"])
+    decay, tick = slowest["bits"], slowest["cycles_per_empty_step"]
+    crossings = {
+        "1r1w": crossing(tick), "1rw": crossing(tick, ports="1rw"), f"{LANES} words": crossing(tick, lanes=LANES)
+    }  # fmt: skip
+    said = ", ".join(f"{count} neurons ({name})" for name, count in crossings.items())
+    return _Plan(
+        plot=updates,
+        arguments=(decay, tick, {entry["name"]: entry["lanes"] for entry in placed}),
+        alt=f"Cycles of an update against the number of neurons: in place {tick}, whatever their number; "
+        f"word by word more from {said} on.",
+        caption=f"A tick of {slowest['name']} ({', '.join(slowest['tick_passes'])}) takes {tick} cycles in place, its "
+        f"decay {decay}, for any number of neurons. A sequential update, everything in one sweep, takes longer from "
+        f"{said} on. The fused pass of a digital core adds none in a step with a spike.",
+        label="cost model, equal to RTL",
+    )
+
+
 def pictures(build: Build) -> dict[str, Picture]:
     """Every figure by its id, those that are skipped with their reason; `fig-timing-memory` only where it differs."""
     run, synth = ("simulation",), ("synthesis", "area")
@@ -371,6 +395,9 @@ def pictures(build: Build) -> dict[str, Picture]:
         _picture("fig-timing", "Critical path", build, ("synthesis", "timing"), _timing(build, "registers")),
         _picture("fig-widths", "Accumulator widths", build, (), _widths(build)),
     ]
+    in_place = _updates(build)
+    if in_place is not None:
+        found.append(_picture("fig-updates", "Updates against neurons", build, (), in_place, half=True))
     timing = (build.synthesis or {}).get("timing") or {}
     with_memories, without = timing.get("memories"), timing.get("registers")
     if with_memories and (not without or with_memories["critical_path"] != without["critical_path"]):
