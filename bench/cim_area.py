@@ -21,8 +21,12 @@ def measure() -> dict:
     subtracting = network(NEURONS)
     zeroing = IntegerNetwork(name="zero", layers=(dataclasses.replace(subtracting.layers[0], reset="zero"),))
     with scratch() as place:
-        for name, net, banks in (("zero", zeroing, 1), ("subtract", subtracting, 1), ("zero_8_banks", zeroing, 8)):
-            core = CimConfig(kind="cim", banks=banks, decision="none")  # pyright: ignore[reportArgumentType]
+        one, eight = (CimConfig(kind="cim", banks=banks, decision="none") for banks in (1, 8))
+        for name, net, core in (
+            ("zero", zeroing, one),
+            ("subtract", subtracting, one),
+            ("zero_8_banks", zeroing, eight),
+        ):
             project = fixed_project(net, steps=8, core=core, name=name)
             folder = Path(place, name)
             elaborate(project, folder, inputs=silent_inputs(project))

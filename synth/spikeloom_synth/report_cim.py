@@ -32,12 +32,13 @@ def updates(decay: int, tick: int, layers: Mapping[str, int]) -> Figure:
     figure = Figure(figsize=(HALF, 4.6), layout="constrained")
     axes = figure.add_subplot()
     neurons = np.unique(np.geomspace(8, MOST_NEURONS, 80).astype(int))
-    for label, colour, keys in (
-        ("words, 1rw", ORANGE, {"ports": "1rw"}),
-        ("words, 1r1w", VIOLET, {}),
-        (f"{LANES} words at a time", TEAL, {"lanes": LANES}),
+    for label, colour, ports, lanes in (
+        ("words, 1rw", ORANGE, "1rw", 1),
+        ("words, 1r1w", VIOLET, "1r1w", 1),
+        (f"{LANES} words at a time", TEAL, "1r1w", LANES),
     ):
-        axes.plot(neurons, [sequential_cycles(int(n), **keys) for n in neurons], color=colour, label=label)
+        cycles = [sequential_cycles(int(n), ports=ports, lanes=lanes) for n in neurons]
+        axes.plot(neurons, cycles, color=colour, label=label)
     axes.axhline(tick, color=BLUE, label="in place, whole tick")
     axes.axhline(decay, color=BLUE, linestyle=(0, (4, 3)), label="in place, decay alone")
     for name, count in layers.items():

@@ -147,33 +147,36 @@ class ColumnPeriphery(wiring.Component):
         return m
 
     def _add(self, m: Module, v, operand, start) -> Value:
-        """Drive `sum`; returns the carry as it comes into this row, of a single operand."""
+        """Drive `sum`; returns the carry as it comes into this row, of a single operand.
+
+        What a row leaves over is at most one per bank. It is kept as a number per column, bit n of all columns in
+        `held[n]`; the bits of a row are counted by full adders, three of a weight into one of it and one of the next.
+        """
         n, do = self._columns, self.control
-        if self._banks == 1:
-            held = Signal(n, reset_less=True)
-            carry = Signal(n)
-            m.d.comb += [
-                carry.eq(Mux(do.first, start, held)),
-                self.sum.eq(v ^ operand ^ carry),
-            ]
-            with m.If(do.run):
-                m.d.sync += held.eq((v & operand) | (carry & (v ^ operand)))
-            return carry
-        # Several operands: what a row leaves over is counted, at most one per bank.
-        bits = self._banks.bit_length()
-        sums, carries = [], []
-        for column in range(n):
-            held = Signal(bits, name=f"held{column}", reset_less=True)
-            total = v[column] + operand[column]
-            carry = Mux(do.first, start[column], held)
-            terms = [total, carry] + [self.weights[bank][column] & do.active[bank] for bank in range(1, self._banks)]
-            while len(terms) > 1:
-                terms = [a + b for a, b in zip(terms[::2], terms[1::2], strict=False)] + terms[len(terms) & ~1 :]
-            added = Signal(bits + 1, name=f"added{column}")
-            m.d.comb += added.eq(terms[0])
-            with m.If(do.run):
-                m.d.sync += held.eq(added[1:])
-            sums.append(added[0])
-            carries.append(carry[0])
-        m.d.comb += self.sum.eq(Cat(sums))
-        return Cat(carries)
+        held = [Signal(n, name=f"held{bit}", reset_less=True) for bit in range(self._banks.bit_length())]
+        carry = Signal(n)
+        m.d.comb += carry.eq(Mux(do.first, start, held[0]))
+        banks = [self.weights[bank] & do.active[bank].replicate(n) for bank in range(1, self._banks)]
+        planes = [[v, operand, carry, *banks]]
+        planes += [[each & (~do.first).replicate(n)] for each in held[1:]] + [[]]
+        for weight, plane in enumerate(planes[:-1]):
+            while len(plane) > 1:
+                added = plane[:3]
+                del plane[:3]
+                total, over = (Signal(n, name=f"{name}{weight}_{len(plane)}") for name in ("total", "over"))
+                if len(added) == 3:
+                    a, b, c = added
+                    m.d.comb += [total.eq(a ^ b ^ c), over.eq((a & b) | (c & (a ^ b)))]
+                else:
+                    a, b = added
+                    m.d.comb += [total.eq(a ^ b), over.eq(a & b)]
+                plane.append(total)
+                planes[weight + 1].append(over)
+        m.d.comb += self.sum.eq(planes[0][0])
+        last = Const(0, n)
+        for each in planes.pop():  # of the highest weight at most one is 1
+            last = last | each
+        with m.If(do.run):
+            left = [*(plane[0] for plane in planes[1:]), last]
+            m.d.sync += [register.eq(value) for register, value in zip(held, left, strict=True)]
+        return carry
