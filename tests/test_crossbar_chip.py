@@ -10,17 +10,18 @@ import pytest
 
 from projects import write_config
 from spikeloom.cores.crossbar.programmer import CommandKind
-from spikeloom.errors import InputError
+from spikeloom.errors import InputError, SpikeloomError
 from spikeloom.export import elaborate
 from spikeloom.items import address_bits
 from spikeloom.mapping.crossbar_cost import CrossbarCost
-from spikeloom.project import Project
+from spikeloom.project import Inputs, Project
 from spikeloom.vectors import expected_streams, load_flag, stimulus_words
 from spikeloom_analog.cells import CellArray, calibrated, levels_of, write_verify
 from spikeloom_analog.devices import RRAM
 from spikeloom_analog.verilog import Recording, replay_files
 from spikeloom_sim.batch import simulated
 from spikeloom_sim.flow import SimulationOptions, run_bench, simulate_build
+from spikeloom_synth.flow import SynthOptions, synthesise
 
 SIZES = (4, 6, 3)
 STEPS = 5
@@ -223,3 +224,22 @@ def test_cost_of_windows(tmp_path):
     assert cost.interval == window + 11
     with pytest.raises(InputError, match="accepted on a crossbar is isolated"):
         cost.cycles(silent, [np.zeros((1, STEPS, n), np.uint8) for n in SIZES[1:]], gap="back_to_back")
+
+
+@pytest.mark.synth
+def test_digital_side_is_synthesised_and_plays_with_the_recording(tmp_path):
+    """Area, memories and power of the module without its arrays; the netlist gives the words of the bench."""
+    spikes = unseen(3)
+    inputs = Inputs(spikes=spikes, current=None, labels=None, values=None, shape=(SIZES[0],))
+    elaborate(project(tmp_path), tmp_path / "build", inputs=inputs)
+    result = synthesise(tmp_path / "build", SynthOptions(fpga=()), skip_missing=True)
+    assert result["area"]["cells"] > 100
+    names = {memory["instance"].split(".")[-1] for memory in result["memories"]["instances"]}
+    assert {"spikes", "faults", "columns"} <= names
+    words = (tmp_path / "build/bench/expected_events_out.mem").read_text().split()
+    broken = tmp_path / "build/chip/replay/tiny_fc1_clocks.mem"
+    lines = broken.read_text().splitlines()
+    assert len(words) > 3 * STEPS  # some are spikes
+    broken.write_text("".join(f"{int(line, 16) & ~7:x}\n" for line in lines))  # nobody ever spikes
+    with pytest.raises(SpikeloomError, match="events_out differs"):
+        synthesise(tmp_path / "build", SynthOptions(fpga=()), skip_missing=True)

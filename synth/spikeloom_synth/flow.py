@@ -242,16 +242,21 @@ def bench_workload(build: Path, manifest: dict) -> Workload:
     }
     if not expected:
         raise InputError(f"{build / 'bench'}: no expected_*.mem; elaborate again")
+    name, layers = manifest["name"], manifest.get("chip", {}).get("layers", ())
+    answers = {f"analog_{x['name']}": build / "chip" / "replay" / f"{name}_{x['name']}_clocks.mem" for x in layers}
     inferences = sum(item >> (bits["events_in"] - 1) for kind, item in items if kind == 0)
     # With direct input currents, part of the work comes through the load port and is no synaptic operation.
     direct = any(kind == 1 for kind, _ in items[warmup:])
-    sops = None if direct else _synaptic_operations(build, manifest, [item for kind, item in items if kind == 0])
+    # Of a chip the synapses are analog: no operation of them is in this netlist.
+    counted = not direct and not answers
+    sops = _synaptic_operations(build, manifest, [item for kind, item in items if kind == 0]) if counted else None
     return Workload(
         stimulus=stimulus,
         name=f"{manifest['name']}: the {inferences} inputs of its bench",
         warmup=warmup,
         sops=sops,
         expected=expected,
+        answers=answers,
     )
 
 

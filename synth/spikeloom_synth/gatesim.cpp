@@ -34,6 +34,13 @@ struct Stream {
     std::vector<uint32_t> payload;
 };
 
+// Recorded answers on input pins: in each cycle in which one of `when` is 1, the next word, from the clock edge on.
+struct Answer {
+    std::vector<uint32_t> when, pins;
+    std::vector<std::vector<uint8_t>> words;
+    size_t next = 0;
+};
+
 static std::vector<uint8_t> net;  // nets 0 and 1 are the constants
 static std::vector<std::vector<uint8_t>> tables;
 static std::vector<Gate> gates;
@@ -181,6 +188,13 @@ int main(int argc, char** argv) {
     std::vector<std::vector<uint32_t>> ends(get<size_t>(input));  // an input has ended when all these nets are 1
     for (auto& end : ends) end = list(input);
     const auto taken_when = list(input), outputs = list(input);
+    std::vector<Answer> answers(get<size_t>(input));
+    for (Answer& answer : answers) {
+        answer.when = list(input);
+        answer.pins = list(input);
+        answer.words.resize(get<size_t>(input));
+        for (auto& value : answer.words) value = word(get<std::string>(input), answer.pins.size());
+    }
 
     std::vector<std::pair<size_t, std::vector<uint8_t>>> items;
     size_t to;
@@ -250,7 +264,23 @@ int main(int argc, char** argv) {
             std::fclose(result);
             return 2;
         }
+        std::vector<const std::vector<uint8_t>*> said(answers.size(), nullptr);
+        for (size_t index = 0; index < answers.size(); ++index) {
+            Answer& answer = answers[index];
+            bool asked = false;
+            for (uint32_t bit : answer.when) asked |= net[bit];
+            if (!asked) continue;
+            if (answer.next == answer.words.size()) {
+                std::fprintf(result, "stuck: more was asked than the %zu answers recorded\n", answer.next);
+                std::fclose(result);
+                return 2;
+            }
+            said[index] = &answer.words[answer.next++];
+        }
         edge();
+        for (size_t index = 0; index < answers.size(); ++index)
+            if (said[index])
+                for (size_t bit = 0; bit < said[index]->size(); ++bit) set(answers[index].pins[bit], (*said[index])[bit]);
     }
     for (size_t index = 2; index < watched; ++index)
         std::fprintf(result, "net %" PRIu64 " %" PRIu64 "\n", toggles[index], ones[index]);

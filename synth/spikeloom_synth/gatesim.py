@@ -42,6 +42,9 @@ class Workload:
     """Synaptic operations of the whole workload (spikes delivered to non-zero weights), if known."""
     expected: dict[str, Path] = field(default_factory=dict)
     """{output stream: file of the words that it must deliver, in hex, one a line}; others are not checked."""
+    answers: dict[str, Path] = field(default_factory=dict)
+    """{analog port: file of a replay memory}: the lowest bits of its words are what `spike` of that port is after each
+    cycle in which its `run` or `clear` is 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +142,8 @@ def play(
     if not inferences:
         raise InputError(f"{workload.stimulus}: no item has the `last` flag (bit {last}), so no input ends")
     table = _Table(netlist, libraries, images, clock, reset)
+    for port, path in workload.answers.items():
+        table.answer(port, [text for _, text in _hex_lines(path, "recording")])
     source, program, result = folder / "gatesim.cpp", folder / "gatesim", folder / "gatesim.txt"
     gates, played = folder / "gatesim.gates", folder / "gatesim.items"
     gates.write_text(table.text())
@@ -191,6 +196,7 @@ class _Table:
         self.number: dict[int | str, int] = {net: index for index, net in enumerate(self.order, 2)}
         self.number |= {"0": 0, "1": 1, "x": 0, "z": 0}
         self.size = len(self.order) + 2
+        self.answers: list[str] = []
         self.tables: dict[str, int] = {}
         self.gates: list[tuple[int, int, list[int]]] = []
         self.flops: list[tuple[int, int, int, int]] = []
@@ -348,6 +354,16 @@ class _Table:
             listed([net for name in self.streams for net in (*nets(f"{name}__payload"), *nets(f"{name}__valid"))]),
         ]
 
+    def answer(self, port: str, words: Sequence[str]) -> None:
+        """Let the analog `port` be answered by `words`."""
+
+        def nets(member: str) -> list[int]:
+            return [self.number[net] for net in self.netlist.ports[f"{port}__{member}"][1]]
+
+        when, pins = nets("run") + nets("clear"), nets("spike")
+        heads = " ".join(map(str, (len(when), *when, len(pins), *pins, len(words))))
+        self.answers.append("\n".join([heads, *words]))
+
     def text(self) -> str:
         """The file that the simulator reads."""
         tables = sorted(self.tables, key=self.tables.__getitem__)
@@ -357,6 +373,7 @@ class _Table:
         ]
         lines += [str(len(self.flops)), *(" ".join(map(str, flop)) for flop in self.flops)]
         lines += [str(len(self.memories)), *self.memories, *self.harness]
+        lines += [str(len(self.answers)), *self.answers]
         return "\n".join(lines) + "\n"
 
     def items(self, cycle: int, bits: str, outputs: dict[str, list[tuple[int, int]]]) -> None:

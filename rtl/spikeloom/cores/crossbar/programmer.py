@@ -143,8 +143,9 @@ class Programmer(wiring.Component):
         trial = Signal(CODE_BITS + 1)
         m.d.comb += trial.eq(Cat(quotient[-1], rest)[: CODE_BITS + 1])
 
-        corrected = Signal(CODE_BITS + FACTOR_BITS + 2)
-        m.d.comb += corrected.eq((Mux(raw > offset, raw - offset, 0) * factor) >> FACTOR_BITS)
+        # (raw - offset) * gain by shift and add: a read takes microseconds, and a multiplier would be the longest path.
+        product = Signal(CODE_BITS + FACTOR_BITS + 1)
+        multiplier = Signal(FACTOR_BITS + 1)
 
         payload = self.access.payload
         with m.FSM(init="SWEEP") as fsm:
@@ -170,8 +171,24 @@ class Programmer(wiring.Component):
                     with m.If(command.kind == CommandKind.CALIBRATE):
                         m.next = "SPAN"
             with m.State("CORRECT"):
-                top = (1 << CODE_BITS) - 1
-                m.d.sync += code.eq(Mux(corrected > top, top, corrected))
+                m.d.sync += [
+                    span.eq(Mux(raw > offset, raw - offset, 0)),
+                    multiplier.eq(factor),
+                    product.eq(0),
+                    left.eq(FACTOR_BITS + 1),
+                ]
+                m.next = "MULTIPLY"
+            with m.State("MULTIPLY"):
+                m.d.sync += [
+                    product.eq((product << 1) + (span & multiplier[-1].replicate(CODE_BITS))),
+                    multiplier.eq(multiplier << 1),
+                    left.eq(left - 1),
+                ]
+                with m.If(left == 1):
+                    m.next = "CLAMP"
+            with m.State("CLAMP"):
+                over = product[CODE_BITS + FACTOR_BITS :].any()
+                m.d.sync += code.eq(Mux(over, (1 << CODE_BITS) - 1, product >> FACTOR_BITS))
                 m.next = "DECIDE"
             with m.State("DECIDE"):
                 with m.If(command.kind == CommandKind.READ):
