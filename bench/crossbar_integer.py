@@ -21,9 +21,9 @@ def measure() -> dict:
     (layer,) = network.layers
     fired, cycles = programmed_layer(layer, step=STEP, clock=CLOCK, noise=False).run(spikes)
     ((found),) = network.run(Pulses.from_steps(spikes, step=STEP, width=55e-9))
-    expected = np.zeros(fired.shape, np.int64)
     step = np.floor(found.time / STEP).astype(np.int64)
-    np.add.at(expected, (0, found.lane, step, found.neuron), 1)
+    place = np.ravel_multi_index((found.lane, step, found.neuron), fired.shape[1:])
+    expected = np.bincount(place, minlength=fired[0].size).reshape(fired.shape)
     ours = cycles[0, found.lane, step, found.neuron]
     both = ours >= 0
     stamp = (step[both] * round(STEP * CLOCK) + ours[both] + 0.5) / CLOCK
