@@ -373,3 +373,15 @@ def test_exported_core(keys, need_tool, tmp_path):
         result = simulate_build(project, folder, SimulationOptions(inputs=20, stall=stall, potentials=True))
         assert {count for count in result["mismatches"].values() if count is not None} == {0}
         assert result["mismatches"]["potentials"] == 0
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_shortest_ticks(steps):
+    """Potentials of two bits that need no pass behind the compare: ticks follow each other as fast as they ever do."""
+    spec = layer(fan_in=2, neurons=3, leak=("none",), theta=1) | {"potential_bits": 2, "weights": [[0, 0]] * 3}
+    network = network_of([spec])
+    plan = plan_core(network, CimConfig(kind="cim"), steps=steps)
+    assert (plan.layers[0].bits, plan.layers[0].passes) == (2, (("compare", 0),))
+    spikes = np.zeros((5, steps, 2), np.uint8)
+    run = run_core(plan, spikes)
+    check_core(plan, spikes, run, simulate(network, spikes))
