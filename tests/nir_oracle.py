@@ -4,7 +4,6 @@ One Euler step after the other, with loops over the positions of a convolution. 
 given: an edge to an earlier node closes a loop and brings what was sent a step before.
 """
 
-import inspect
 import itertools
 
 import nir
@@ -20,8 +19,7 @@ STATES = ("IF", "LIF", "LI", "I", "CubaLIF", "CubaLI")
 def graph_of(nodes, edges=None):
     """A NIRGraph; by default a chain in the order of `nodes`."""
     edges = list(itertools.pairwise(nodes)) if edges is None else edges
-    loose = {"type_check": False} if "type_check" in inspect.signature(nir.NIRGraph).parameters else {}
-    return nir.NIRGraph(nodes=nodes, edges=edges, **loose)
+    return nir.NIRGraph(nodes=nodes, edges=edges, type_check=False)
 
 
 def message(nodes, edges=None, dt=1.0, reset="zero"):

@@ -1,6 +1,5 @@
 """NIR import of chains, and what it refuses, against the slow simulation of the graph itself."""
 
-import inspect
 import itertools
 
 import nir
@@ -15,12 +14,10 @@ from spikeloom.network.float_network import FloatLayer, FloatNetwork, simulate_f
 from spikeloom.network.nir_import import SUPPORTED, import_nir
 
 SPIKING = ("zero", "subtract", "delayed_zero", "delayed_subtract", "none")
-HAS_NOTES = hasattr(nir.LIF(*(np.ones(1) for _ in range(4))), "metadata")  # not in nir 1.0.4
-HAS_RESET = "v_reset" in inspect.signature(nir.LIF).parameters  # not in nir 1.0.4
 
 
 def neuron(kind, v_reset=None, **values):
-    if v_reset is not None and HAS_RESET:
+    if v_reset is not None:
         values["v_reset"] = np.asarray(v_reset)
     return getattr(nir, kind)(**{key: np.asarray(value) for key, value in values.items()})
 
@@ -62,7 +59,7 @@ def chains(draw):
         one_each = draw(st.booleans())
         r = rng.uniform(0.5, 2, size)
         theta = rng.uniform(0.3, 1.5, size) if one_each else np.full(size, 0.7)
-        origin = rng.uniform(-0.5, 0.2, size) if draw(st.booleans()) and HAS_RESET else np.zeros(size)
+        origin = rng.uniform(-0.5, 0.2, size) if draw(st.booleans()) else np.zeros(size)
         leak = {"tau": np.full(size, dt * rng.uniform(1, 20)), "v_leak": rng.uniform(-0.3, 0.3, size)}
         gain = {"r": r / dt}
         if kind == "IF":
@@ -83,7 +80,7 @@ def chains(draw):
             elif kind.endswith("S"):
                 name = add("scale", nir.Scale(scale=rng.uniform(-2, 2, size)))
             layers.append(name)
-        if kind != "T" and HAS_NOTES and draw(st.booleans()):
+        if kind != "T" and draw(st.booleans()):
             node = next(
                 node for name, node in reversed(nodes.items()) if type(node).__name__ in ("IF", "LIF", "LI", "I")
             )
@@ -163,7 +160,6 @@ def test_hand_computed_fold():
     assert layer.nodes == ("fc1", "lif1")
 
 
-@pytest.mark.skipif(not HAS_NOTES, reason="this nir has no metadata")
 def test_linear_decay_in_the_metadata():
     notes = {"linear_decay": np.array([0.5, 0.5]), "from": "elsewhere"}
     node = lif(2, v_threshold=np.array([1.0, 2.0]))
@@ -182,7 +178,6 @@ def test_linear_decay_in_the_metadata():
     assert "linear_decay is inf; accepted are finite numbers" in message(graph_of(simple(lif1=node)))
 
 
-@pytest.mark.skipif(not HAS_RESET, reason="this nir has no v_reset")
 def test_rest_above_zero_is_the_origin():
     rest = {"v_leak": np.full(2, -65.0), "v_reset": np.full(2, -65.0), "v_threshold": np.full(2, -50.0)}
     (layer,) = import_nir(graph_of(simple(lif1=lif(2, **rest))), dt=1.0, reset="subtract").layers

@@ -5,7 +5,9 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect
 
 from ..blocks.events import EventQueue, event_signature
+from ..blocks.neuron import NeuronParameters, fires, saturate
 from ..blocks.serialiser import GroupSerialiser
+from ..blocks.sram import Sram
 from ..items import address_bits
 from ..mapping.plan import LayerPlan
 from ..mapping.rows import WORD_BITS
@@ -76,6 +78,60 @@ class LayerEngine(wiring.Component):
             for n, register in enumerate(registers):
                 m.d.sync += register.eq(load.data[n * WORD_BITS : (n + 1) * WORD_BITS])
 
+    def _entrance(self, m: Module):
+        """The stream of items, behind a queue where one is asked for."""
+        if not self._queue_depth:
+            return self.i
+        m.submodules.queue = queue = EventQueue(self.i.payload.shape(), depth=self._queue_depth)
+        i = queue.i
+        m.d.comb += [i.valid.eq(self.i.valid), i.payload.eq(self.i.payload), self.i.ready.eq(i.ready)]
+        return queue.o
+
+    def _weight_memory(self, m: Module) -> Sram:
+        """Rows of weights, a lane beside the other; loaded where they are not fixed."""
+        plan = self.plan
+        fixed = plan.weights == "fixed"
+        m.submodules.weights = weights = Sram(
+            name=f"{plan.name}.weights",
+            depth=plan.weight_depth,
+            width=plan.weight_row_bits,
+            port_type="rom" if fixed else "1r1w",
+            contents=plan.weight_rows() if fixed else (),
+            exclusive=True,  # loaded only while no input is under way
+        )
+        if not fixed:
+            _write_rows(m, weights, self.load_weights)
+        return weights
+
+    def _bias_memory(self, m: Module) -> Sram:
+        """Rows of biases; written at run time where they are loaded."""
+        plan = self.plan
+        m.submodules.biases = biases = Sram(
+            name=f"{plan.name}.biases",
+            depth=plan.groups,
+            width=plan.lanes * plan.bias_bits,
+            port_type="1r1w" if plan.bias_loaded else "rom",
+            contents=plan.bias_rows(),
+        )
+        if plan.bias_loaded:
+            _write_rows(m, biases, self.load_bias)
+        return biases
+
+    def _fired(self, m: Module, lane: int, acc, p: NeuronParameters) -> tuple[Value, Value]:
+        """Spike flag and potential of the neuron in `lane` at the end of a step, from its sum `acc`."""
+        layer = self.plan.layer
+        fire = Signal(name=f"fire{lane}")
+        v = Signal(signed(layer.potential_bits), name=f"v{lane}")
+        if self._fires:
+            m.d.comb += fire.eq(fires(acc, p.threshold))
+        u = saturate(acc, layer.potential_bits)
+        if layer.reset == "zero":
+            u = Mux(fire, 0, u)
+        elif layer.reset == "subtract":
+            u = Mux(fire, u - p.subtracts, u)
+        m.d.comb += v.eq(u)
+        return fire, v
+
     def _serialised(self, m: Module, *, pitch: int | None = None):
         """The stream of flag groups whose spikes leave on `o`, through the spike queue where there is one."""
         m.submodules.serialiser = serialiser = GroupSerialiser(
@@ -89,6 +145,22 @@ class LayerEngine(wiring.Component):
         o = serialiser.o
         m.d.comb += [self.o.valid.eq(o.valid), self.o.payload.eq(o.payload), o.ready.eq(self.o.ready)]
         return spikes
+
+    def _hand_on(self, m: Module, spikes, advance, *, active, served, flags: list, group, final, last) -> None:
+        """Give the spikes of a row to `spikes`, if it has any, and the tick with the `final` row.
+
+        Drives `advance`: whether the row may go, while `active` when all its readers are `served` and it was taken.
+        """
+        pushes = Signal()
+        m.d.comb += [
+            spikes.p.flags.eq(Cat(*flags)),
+            spikes.p.group.eq(group),
+            spikes.p.tick.eq(final),
+            spikes.p.last.eq(last),  # goes with the tick only
+            pushes.eq(active & (final | spikes.p.flags.any())),
+            spikes.valid.eq(pushes & served),
+            advance.eq(~active | (served & (~pushes | spikes.ready))),
+        ]
 
     def _show(self, m: Module, probe, *, active, commit, row, values: list, name: str = "shown") -> Value:
         """Show the potentials `values` of group `row` on a probe once, while `active`; returns whether that is done."""
@@ -127,3 +199,8 @@ class LayerEngine(wiring.Component):
         if self._probed:
             served = served & self._show(m, self.probe, active=active, commit=commit, row=row, values=values)
         return served
+
+
+def _write_rows(m: Module, memory: Sram, load) -> None:
+    """Let the load port write whole rows."""
+    m.d.comb += [memory.w_en.eq(load.en), memory.w_addr.eq(load.row), memory.w_data.eq(load.data)]

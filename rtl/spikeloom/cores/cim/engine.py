@@ -15,7 +15,6 @@ import itertools
 from amaranth.hdl import *
 from amaranth.lib.wiring import connect
 
-from ...blocks.events import EventQueue
 from ...blocks.neuron import NeuronParameters
 from ...blocks.serialiser import FlagRegister, GroupSerialiser
 from ...blocks.sram import Sram
@@ -148,15 +147,6 @@ class CimEngine(LayerEngine):
         return m
 
     # ---- spikes ----
-
-    def _entrance(self, m: Module):
-        """The stream of items, behind a queue where one is asked for."""
-        if not self._queue_depth:
-            return self.i
-        m.submodules.queue = queue = EventQueue(self.i.payload.shape(), depth=self._queue_depth)
-        i = queue.i
-        m.d.comb += [i.valid.eq(self.i.valid), i.payload.eq(self.i.payload), self.i.ready.eq(i.ready)]
-        return queue.o
 
     def _dispatch(self, m: Module, slots: list["_Slot"], item, *, start_tick) -> None:
         """Lead each spike to its slot; a tick waits until all are empty."""

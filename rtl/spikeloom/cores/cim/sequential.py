@@ -10,8 +10,7 @@ and a sweep one more. `lanes` words are changed at a time::
 
 from amaranth.hdl import *
 
-from ...blocks.events import EventQueue
-from ...blocks.neuron import NeuronParameters, add_small, fires, leaked, saturate
+from ...blocks.neuron import NeuronParameters, add_small, leaked
 from ...blocks.sram import Sram
 from ...mapping.cim import SequentialPlan
 from ..ports import LayerEngine
@@ -27,14 +26,14 @@ class SequentialEngine(LayerEngine):
     def elaborate(self, platform):
         m, plan, layer = Module(), self.plan, self.plan.layer
         rows, turns = plan.groups, plan.memory == "1rw"
-        item = self.i
-        if self._queue_depth:
-            m.submodules.queue = queue = EventQueue(self.i.payload.shape(), depth=self._queue_depth)
-            item, i = queue.o, queue.i
-            m.d.comb += [i.valid.eq(self.i.valid), i.payload.eq(self.i.payload), self.i.ready.eq(i.ready)]
+        item = self._entrance(m)
         p = NeuronParameters.of(layer, plan.registers)
         self._load_registers(m, p.registers)
-        potentials, weights, bias_row = self._memories(m)
+        m.submodules.potentials = potentials = Sram(
+            name=f"{plan.name}.potentials", depth=rows, width=sum(plan.lane_bits), port_type="1r1w", exclusive=turns,
+        )  # fmt: skip
+        weights = self._weight_memory(m)
+        biases = self._bias_memory(m) if plan.bias_bits else None
 
         sweeping, tick, last = Signal(), Signal(), Signal()
         row = Signal(range(max(2, rows)))
@@ -78,16 +77,16 @@ class SequentialEngine(LayerEngine):
         if plan.registers:  # potentials under other parameters mean nothing: loading them clears, as reset does
             with m.If(self.load_registers.en):
                 m.d.sync += fresh.eq(1)
-        if bias_row is not None:
-            m.d.comb += [self._biases.r_en.eq(issue & tick), self._biases.r_addr.eq(row)]
+        if biases is not None:
+            m.d.comb += [biases.r_en.eq(issue & tick), biases.r_addr.eq(row)]
 
         fired, values, words = [], [], []
         tail = layer.neurons - (rows - 1) * plan.lanes
         for lane in range(plan.lanes):
             stored = potentials.r_data.word_select(lane, plan.bits) & ~fresh.replicate(plan.bits)
             weight = weights.r_data.word_select(lane, layer.weight_bits).as_signed()
-            if bias_row is not None:
-                bias = bias_row.word_select(lane, plan.bias_bits).as_signed()
+            if biases is not None:
+                bias = biases.r_data.word_select(lane, plan.bias_bits).as_signed()
                 weight = Mux(tick, bias, weight)
                 gated = weight
             else:
@@ -104,36 +103,21 @@ class SequentialEngine(LayerEngine):
             potentials.w_data.eq(Cat(words)),
         ]
         spikes = self._serialised(m)
-        active, pushes = changing & tick, Signal()
+        active = changing & tick
         served = self._report(
             m, active=active, commit=active & advance, last=last, row=changed, values=values,
             count=Mux(final, tail, plan.lanes),
         )  # fmt: skip
-        m.d.comb += [
-            spikes.p.flags.eq(Cat(*fired)),
-            spikes.p.group.eq(changed),
-            spikes.p.tick.eq(final),
-            spikes.p.last.eq(last),  # goes with the tick only
-            pushes.eq(active & (final | spikes.p.flags.any())),
-            spikes.valid.eq(pushes & served),
-            advance.eq(~active | (served & (~pushes | spikes.ready))),
-        ]
+        self._hand_on(
+            m, spikes, advance, active=active, served=served, flags=fired, group=changed, final=final, last=last
+        )
         return m
 
     def _update(self, m: Module, lane: int, acc, p) -> tuple[Value, Value, Value]:
         """Spike, potential and the word that the next step starts from, leak(v)."""
         layer = self.plan.layer
-        fire = Signal(name=f"fire{lane}")
-        v = Signal(signed(layer.potential_bits), name=f"v{lane}")
+        fire, v = self._fired(m, lane, acc, p)
         word = Signal(signed(self.plan.bits), name=f"word{lane}")
-        if self._fires:
-            m.d.comb += fire.eq(fires(acc, p.threshold))
-        u = saturate(acc, layer.potential_bits)
-        if layer.reset == "zero":
-            u = Mux(fire, 0, u)
-        elif layer.reset == "subtract":
-            u = Mux(fire, u - p.subtracts, u)
-        m.d.comb += v.eq(u)
         after = leaked(v, layer.leak.kind, 0, p)
         if layer.reset == "delayed_zero":
             after = Mux(fire, 0, after)
@@ -141,29 +125,3 @@ class SequentialEngine(LayerEngine):
             after = after - Mux(fire, p.subtracts, 0)
         m.d.comb += word.eq(after)
         return fire, v, word
-
-    def _memories(self, m: Module) -> tuple[Sram, Sram, Value | None]:
-        """Potentials, weights, and the biases of the row that was read."""
-        plan = self.plan
-        fixed = plan.weights == "fixed"
-        m.submodules.potentials = potentials = Sram(
-            name=f"{plan.name}.potentials", depth=plan.groups, width=sum(plan.lane_bits), port_type="1r1w",
-            exclusive=plan.memory == "1rw",
-        )  # fmt: skip
-        m.submodules.weights = weights = Sram(
-            name=f"{plan.name}.weights", depth=plan.weight_depth, width=plan.weight_row_bits,
-            port_type="rom" if fixed else "1r1w", contents=plan.weight_rows() if fixed else (), exclusive=True,
-        )  # fmt: skip
-        if not fixed:
-            load = self.load_weights
-            m.d.comb += [weights.w_en.eq(load.en), weights.w_addr.eq(load.row), weights.w_data.eq(load.data)]
-        if not plan.bias_bits:
-            return potentials, weights, None
-        m.submodules.biases = self._biases = biases = Sram(
-            name=f"{plan.name}.biases", depth=plan.groups, width=plan.lanes * plan.bias_bits,
-            port_type="1r1w" if plan.bias_loaded else "rom", contents=plan.bias_rows(),
-        )  # fmt: skip
-        if plan.bias_loaded:
-            load = self.load_bias
-            m.d.comb += [biases.w_en.eq(load.en), biases.w_addr.eq(load.row), biases.w_data.eq(load.data)]
-        return potentials, weights, biases.r_data

@@ -12,7 +12,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect
 
 from ...blocks.events import EventLayout, EventQueue, event_signature
-from ...blocks.neuron import NeuronParameters, add_small, fires, leaked, saturate
+from ...blocks.neuron import NeuronParameters, add_small, fires, leaked
 from ...blocks.sram import Sram
 from ...items import address_bits
 from ..ports import LayerEngine
@@ -76,7 +76,10 @@ class GroupedEngine(LayerEngine):
         m.d.comb += [i.valid.eq(self.i.valid), i.payload.eq(self.i.payload), self.i.ready.eq(i.ready)]
         parameters = NeuronParameters.of(layer, plan.registers)
         self._load_registers(m, parameters.registers)
-        weights, potentials = self._memories(m)
+        weights = self._weight_memory(m)
+        m.submodules.potentials = potentials = Sram(
+            name=f"{plan.name}.potentials", depth=groups, width=sum(lane_bits), port_type="1r1w"
+        )
 
         advance = Signal()  # all stages move on
 
@@ -167,20 +170,15 @@ class GroupedEngine(LayerEngine):
 
         # A pass with a tick hands on its spikes, group by group; the last group carries the tick.
         spikes = self._serialised(m)
-        active, pushes = firing_valid & firing.tick, Signal()
+        active = firing_valid & firing.tick
         served = self._report(
             m, active=active, commit=active & advance, last=firing.last, row=firing.group, values=values,
             count=Mux(final, tail, lanes),
         )  # fmt: skip
-        m.d.comb += [
-            spikes.p.flags.eq(Cat(*fired)),
-            spikes.p.group.eq(firing.group),
-            spikes.p.tick.eq(final),
-            spikes.p.last.eq(firing.last),  # goes with the tick only
-            pushes.eq(active & (final | spikes.p.flags.any())),
-            spikes.valid.eq(pushes & served),
-            advance.eq(~active | (served & (~pushes | spikes.ready))),
-        ]
+        self._hand_on(
+            m, spikes, advance, active=active, served=served, flags=fired, group=firing.group, final=final,
+            last=firing.last,
+        )  # fmt: skip
         return m
 
     def _start(self, v, bias, p, leaks, clean) -> Value:
@@ -194,56 +192,12 @@ class GroupedEngine(LayerEngine):
             u = u - Mux(fires(start, p.threshold), p.subtracts, 0)
         return Mux(leaks, u if bias is None else u + bias, v)
 
-    def _fired(self, m, lane, acc, p) -> tuple[Value, Value]:
-        """Spike flag and potential at the end of the step, both meant for a pass with a tick."""
-        layer = self.plan.layer
-        fire = Signal(name=f"fire{lane}")
-        v = Signal(signed(layer.potential_bits), name=f"v{lane}")
-        if self._fires:
-            m.d.comb += fire.eq(fires(acc, p.threshold))
-        u = saturate(acc, layer.potential_bits)
-        if layer.reset == "zero":
-            u = Mux(fire, 0, u)
-        elif layer.reset == "subtract":
-            u = Mux(fire, u - p.subtracts, u)
-        m.d.comb += v.eq(u)
-        return fire, v
-
-    def _memories(self, m) -> tuple[Sram, Sram]:
-        plan, layer = self.plan, self.plan.layer
-        fixed = plan.weights == "fixed"
-        m.submodules.weights = weights = Sram(
-            name=f"{plan.name}.weights",
-            depth=layer.fan_in * plan.groups,
-            width=plan.weight_row_bits,
-            port_type="rom" if fixed else "1r1w",
-            contents=plan.weight_rows() if fixed else (),
-            exclusive=True,  # loaded only while no input is under way
-        )
-        if not fixed:
-            load = self.load_weights
-            m.d.comb += [weights.w_en.eq(load.en), weights.w_addr.eq(load.row), weights.w_data.eq(load.data)]
-        m.submodules.potentials = potentials = Sram(
-            name=f"{plan.name}.potentials", depth=plan.groups, width=sum(plan.lane_bits), port_type="1r1w"
-        )
-        return weights, potentials
-
     def _bias_row(self, m, enable, group) -> Value | None:
         """Biases of a group, in the cycle after `enable`."""
-        plan = self.plan
-        if not plan.bias_bits:
+        if not self.plan.bias_bits:
             return None
-        m.submodules.biases = biases = Sram(
-            name=f"{plan.name}.biases",
-            depth=plan.groups,
-            width=plan.lanes * plan.bias_bits,
-            port_type="1r1w" if plan.bias_loaded else "rom",
-            contents=plan.bias_rows(),
-        )
+        biases = self._bias_memory(m)
         m.d.comb += [biases.r_en.eq(enable), biases.r_addr.eq(group)]
-        if plan.bias_loaded:
-            load = self.load_bias
-            m.d.comb += [biases.w_en.eq(load.en), biases.w_addr.eq(load.row), biases.w_data.eq(load.data)]
         return biases.r_data
 
     def _forwarded(self, m, read, written, adding, firing, firing_valid, advance) -> Value:

@@ -122,21 +122,15 @@ class SweepEngine(LayerEngine):
             m.d.comb += full.eq(channel_row != plan.channel_rows - 1)
             fired = [fire & full if n >= tail else fire for n, fire in enumerate(fired)]
         spikes = self._serialised(m, pitch=plan.address_pitch)
-        pushes = Signal()
         served = self._report(
             m, active=ending_valid, commit=ending_valid & advance, last=ending.last, row=ending.row,
             values=[lane.value for lane in lanes],
             count=Mux(ending.final, tail, plan.lanes),
         )  # fmt: skip
-        m.d.comb += [
-            spikes.p.flags.eq(Cat(*fired)),
-            spikes.p.group.eq(ending.place),
-            spikes.p.tick.eq(ending.final),
-            spikes.p.last.eq(ending.last),  # goes with the tick only
-            pushes.eq(ending_valid & (ending.final | spikes.p.flags.any())),
-            spikes.valid.eq(pushes & served),
-            advance.eq(~ending_valid | (served & (~pushes | spikes.ready))),
-        ]
+        self._hand_on(
+            m, spikes, advance, active=ending_valid, served=served, flags=fired, group=ending.place,
+            final=ending.final, last=ending.last,
+        )  # fmt: skip
         return m
 
     def _expander(self, memories):
