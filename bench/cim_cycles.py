@@ -7,7 +7,7 @@ from _common import fixed_project, main, scratch, silent_inputs, stream
 
 from spikeloom.config import CimConfig, CoreConfig, DigitalConfig
 from spikeloom.export import elaborate, read_manifest
-from spikeloom.mapping.folded_cost import cost_model
+from spikeloom.mapping.cost_models import cost_model
 from spikeloom.network.integer import IntegerLayer, IntegerNetwork, Leak
 from spikeloom.network.reference import simulate
 from spikeloom_sim.batch import compile_design

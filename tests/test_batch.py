@@ -18,7 +18,7 @@ from spikeloom.errors import SpikeloomError, ToolMissing
 from spikeloom.export import elaborate, read_manifest
 from spikeloom.items import encode_events
 from spikeloom.mapping.cost import CostModel
-from spikeloom.mapping.folded_cost import cost_model
+from spikeloom.mapping.cost_models import cost_model
 from spikeloom.mapping.image import image_words, stream_words
 from spikeloom.network.connections import Connection
 from spikeloom.network.integer import IntegerLayer, IntegerNetwork, Leak

@@ -282,6 +282,7 @@ def test_activity_is_what_the_ports_do(keys, monkeypatch):
 
     monkeypatch.setattr("spikeloom.cores.cim.engine.Sram", Kept)
     monkeypatch.setattr("spikeloom.cores.cim.sequential.Sram", Kept)
+    monkeypatch.setattr("spikeloom.cores.ports.Sram", Kept)
     monkeypatch.setattr("core_bench.Simulator", _Watched)
     network = network_of([layer(neurons=7, reset="subtract")])
     core = CimConfig(kind="cim", **keys)

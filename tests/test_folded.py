@@ -14,7 +14,8 @@ from spikeloom.config import DigitalConfig
 from spikeloom.cores.accelerator import Accelerator
 from spikeloom.errors import InputError
 from spikeloom.export import verilog
-from spikeloom.mapping.folded_cost import FoldedReport, cost_model
+from spikeloom.mapping.cost_models import cost_model
+from spikeloom.mapping.folded_cost import FoldedReport
 from spikeloom.mapping.image import build_image, image_words, read_image, stream_words
 from spikeloom.mapping.plan import plan_core
 from spikeloom.network.connections import Connection

@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from .project import Inputs, Project
 
 __all__ = [
-    "COUNTERS",
     "UNREAD",
     "array_files",
     "chip_files",
@@ -22,8 +21,6 @@ ANALOG = "analog_"
 """Ports of a core that begin so lead to an analog array."""
 UNREAD = ("stamps_", "outcome_")
 """Output streams that a bench takes and does not check."""
-COUNTERS = ("captured", "near_ties", "repeated", "stray", "merged")
-"""Counters of each layer."""
 MEANINGS = {
     "analog": "the analog port of layer LAYER, see docs/crossbar.md",
     "command": "programming commands for the array of layer LAYER {kind, row, column, cell, target}",

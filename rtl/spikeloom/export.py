@@ -17,13 +17,14 @@ import numpy as np
 
 from . import __version__
 from .blocks.sram import VERILOG_MODULE, ExportPlatform, MemoryRecord, verilog_body
-from .chip import COUNTERS, UNREAD, chip_files, chip_manifest, chip_ports, layer_meaning
+from .chip import UNREAD, chip_files, chip_manifest, chip_ports, layer_meaning
 from .config import render_config
 from .cores.accelerator import Accelerator
+from .cores.crossbar.engine import COUNTERS
 from .errors import InputError, SpikeloomError
 from .host.generate import host_files
 from .host.map import host_registers
-from .mapping.folded_cost import cost_model
+from .mapping.cost_models import cost_model
 from .mapping.image import build_image
 from .mapping.plan import CorePlan
 from .network.storage import network_bytes
@@ -192,7 +193,9 @@ def elaborate(
         _ = project.chip  # conductances that the device does not have are told before gateware is made
     inputs = inputs or project.inputs(BENCH_INPUTS)
     if config.host.bus != "none":
-        with project.named("host"):  # what does not fit its registers is told before the long work
+        with project.named("host"):  # what a host cannot have is told before the long work
+            if project.is_analog:
+                raise InputError(f"bus: {config.host.bus!r} was given; accepted with a crossbar core: 'none'")
             host_registers(plan, config.name)
     progress("gateware")
     core = Accelerator(plan)
@@ -242,8 +245,6 @@ def _host(project: Project, core: Accelerator, exported: Exported) -> Exported |
     if bus == "none":
         return None
     with project.named("host"):
-        if project.is_analog:
-            raise InputError(f"bus: {bus!r} was given; accepted with a crossbar core: 'none'")
         hosted = host_verilog(core, name, bus)
         ours, theirs = (set(re.findall(r"^module (\w+)", each.verilog, re.M)) for each in (hosted, exported))
         if ours & theirs:

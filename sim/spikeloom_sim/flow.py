@@ -19,7 +19,7 @@ import numpy as np
 from spikeloom.chip import UNREAD, array_files
 from spikeloom.errors import InputError, SpikeloomError
 from spikeloom.export import check_fresh, verilog
-from spikeloom.mapping.folded_cost import cost_model
+from spikeloom.mapping.cost_models import cost_model
 from spikeloom.mapping.image import image_words, stream_words
 from spikeloom.mapping.plan import CorePlan
 from spikeloom.network.reference import Trace, synaptic_operations

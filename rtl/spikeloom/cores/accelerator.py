@@ -31,7 +31,7 @@ IN_FLIGHT_BITS = 8
 
 
 class Accelerator(wiring.Component):
-    """The top of a digital core.
+    """The top of a core of any kind.
 
     Members
     -------

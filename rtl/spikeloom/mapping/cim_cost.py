@@ -10,8 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..errors import InputError
-from ..network.reference import arriving, synaptic_operations
+from ..network.reference import synaptic_operations
 from .cim import CimPlan, SequentialPlan
 from .cost import CostModel, CycleReport, LayerReport
 from .graph_cycles import CimWork, play_graph
@@ -114,17 +113,12 @@ class CimCost(CostModel):
         after_reset: int | None = None,
     ) -> list[CycleReport]:
         """The cycles of each input, exactly; see `CostModel.cycles`. Its layers are `CimReport`s."""
-        inputs, arrays = self._checked(inputs, spikes)
-        if gap not in ("isolated", "back_to_back"):
-            raise InputError(f"gap {gap!r}: accepted are isolated, back_to_back")
+        inputs, arrays = self._checked(inputs, spikes, gap)
         work: list[list[CimWork]] = []
         times = play_graph(self.plan, inputs, arrays, isolated=gap == "isolated", since_reset=after_reset, work=work)
         steps = inputs.shape[1]
         sops = synaptic_operations(self.network, inputs, arrays)
-        brought = [
-            np.sum([part.sum(axis=(1, 2), dtype=np.int64) for part in parts], axis=0)
-            for parts in arriving(self.network, inputs, arrays)
-        ]
+        brought = self._brought(inputs, arrays)
         reports = []
         for b, (first, last, interval) in enumerate(times):
             layers = tuple(
@@ -166,9 +160,8 @@ class CimCost(CostModel):
         inputs, arrays = self._checked(inputs, spikes)
         total = np.zeros(len(inputs), np.int64)
         steps = inputs.shape[1]
-        for entry, parts, after in zip(self.plan.layers, arriving(self.network, inputs, arrays), arrays, strict=True):
+        for entry, events, after in zip(self.plan.layers, self._brought(inputs, arrays), arrays, strict=True):
             assert isinstance(entry, CimPlan | SequentialPlan)
-            events = np.sum([part.sum(axis=(1, 2), dtype=np.int64) for part in parts], axis=0)
             shown = entry.layer.neurons if entry.layer.threshold is None else 0
             total += (events + steps * _tick_passes(entry)) * _pace(entry) + steps * (shown + 12)
             total += after.sum(axis=(1, 2), dtype=np.int64)
@@ -193,23 +186,16 @@ class CimCost(CostModel):
         slowest = max(range(len(paces)), key=lambda n: paces[n])
         return self.steps * paces[slowest] + sum(tails)
 
-    def to_json(self) -> dict[str, Any]:
-        """Memories and the placement, as JSON values."""
-        placed = []
-        for entry in self.plan.layers:
-            assert isinstance(entry, CimPlan | SequentialPlan)
-            fields = {
-                "name": entry.name,
-                "lanes": entry.lanes,
-                "groups": entry.groups,
-                "cycles_per_event": _pace(entry),
-                "cycles_per_empty_step": _tick_passes(entry) * _pace(entry),
-                "bits": entry.bits,
-            }
-            if isinstance(entry, CimPlan):
-                passes = [f"{name} {level}" if name == "merge" else name for name, level in entry.passes]
-                fields |= {"tiles": entry.tiles, "banks": entry.banks, "arrays": len(entry.arrays)}
-                fields["tick_passes"] = passes
-            placed.append(fields)
-        memories = [vars(memory) | {"bits": memory.bits} for memory in self.memories]
-        return {"memories": memories, "memory_bits": self.memory_bits, "layers": placed}
+    def _placed(self, index: int) -> dict[str, Any]:
+        entry = self.plan.layers[index]
+        assert isinstance(entry, CimPlan | SequentialPlan)
+        fields: dict[str, Any] = {
+            "cycles_per_event": _pace(entry),
+            "cycles_per_empty_step": _tick_passes(entry) * _pace(entry),
+            "bits": entry.bits,
+        }
+        if isinstance(entry, CimPlan):
+            passes = [f"{name} {level}" if name == "merge" else name for name, level in entry.passes]
+            fields |= {"tiles": entry.tiles, "banks": entry.banks, "arrays": len(entry.arrays)}
+            fields["tick_passes"] = passes
+        return fields

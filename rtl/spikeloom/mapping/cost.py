@@ -169,9 +169,7 @@ class CostModel:
         InputError
             For arrays that do not fit the network.
         """
-        inputs, spikes = self._checked(inputs, spikes)
-        if gap not in ("isolated", "back_to_back"):
-            raise InputError(f"gap {gap!r}: accepted are isolated, back_to_back")
+        inputs, spikes = self._checked(inputs, spikes, gap)
         isolated = gap == "isolated"
         if is_dense_chain(self.plan):
             times = self._chain_times(inputs, spikes, isolated=isolated, since_reset=after_reset)
@@ -326,15 +324,16 @@ class CostModel:
             "memories": [asdict(memory) | {"bits": memory.bits} for memory in self.memories],
             "memory_bits": self.memory_bits,
             "layers": [
-                {
-                    "name": layer.name,
-                    "lanes": self.lanes[index],
-                    "groups": self.groups[index],
-                    "cycles_per_event": self._pace(index),
-                    "cycles_per_empty_step": _empty_step(self.plan.layers[index]),
-                }
+                {"name": layer.name, "lanes": self.lanes[index], "groups": self.groups[index]} | self._placed(index)
                 for index, layer in enumerate(self.network.layers)
             ],
+        }
+
+    def _placed(self, index: int) -> dict[str, Any]:
+        """What `to_json` says of a layer beside its lanes and groups."""
+        return {
+            "cycles_per_event": self._pace(index),
+            "cycles_per_empty_step": _empty_step(self.plan.layers[index]),
         }
 
     def _pace(self, index: int) -> int | float:
@@ -357,7 +356,10 @@ class CostModel:
         touched = self._touched[index]
         return [spikes.astype(np.int64) @ rows for spikes, rows in zip(brought, touched, strict=True)]
 
-    def _checked(self, inputs: np.ndarray, spikes: Sequence[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
+    def _checked(
+        self, inputs: np.ndarray, spikes: Sequence[np.ndarray], gap: str = "isolated"
+    ) -> tuple[np.ndarray, list[np.ndarray]]:
+        """What `cycles` is given, as arrays that fit the network."""
         inputs, arrays = np.asarray(inputs), [np.asarray(array) for array in spikes]
         layers = self.network.layers
         if inputs.ndim != 3 or inputs.shape[1] == 0 or inputs.shape[2] != self.network.inputs:
@@ -365,7 +367,14 @@ class CostModel:
         accepted = [(*inputs.shape[:2], layer.neurons) for layer in layers]
         if [array.shape for array in arrays] != accepted:
             raise InputError(f"spikes of shapes {[array.shape for array in arrays]}: accepted are {accepted}")
+        if gap not in ("isolated", "back_to_back"):
+            raise InputError(f"gap {gap!r}: accepted are isolated, back_to_back")
         return inputs, arrays
+
+    def _brought(self, inputs: np.ndarray, spikes: list[np.ndarray]) -> list[np.ndarray]:
+        """Spikes that reach each layer in an input: int64 [B] each."""
+        heard = arriving(self.network, inputs, spikes)
+        return [np.sum([part.sum(axis=(1, 2), dtype=np.int64) for part in parts], axis=0) for parts in heard]
 
     def _work(self, inputs: np.ndarray, spikes: list[np.ndarray]) -> list[list[dict]]:
         """Fields of `LayerReport` for each layer and input."""

@@ -17,7 +17,7 @@ import numpy as np
 from ..config import CrossbarConfig
 from ..errors import InputError
 from ..network.integer import IntegerNetwork
-from ..network.reference import arriving, synaptic_operations
+from ..network.reference import synaptic_operations
 from ..windows import CAPTURE_LATENCY
 from .bursts import LAST, TICK, Decision, Outputs
 from .cost import CostModel, CycleReport, LayerReport
@@ -95,9 +95,8 @@ class CrossbarCost(CostModel):
         """Fields of `LayerReport`: a layer is busy for its window, and reads no weight."""
         steps, sops = inputs.shape[1], synaptic_operations(self.network, inputs, spikes)
         result = []
-        for index, (brought, after) in enumerate(zip(arriving(self.network, inputs, spikes), spikes, strict=True)):
+        for index, (events, after) in enumerate(zip(self._brought(inputs, spikes), spikes, strict=True)):
             entry = self._arrays[index]
-            events = np.sum([sent.sum(axis=(1, 2), dtype=np.int64) for sent in brought], axis=0)
             result.append(
                 [
                     {
@@ -123,25 +122,12 @@ class CrossbarCost(CostModel):
 
     def to_json(self) -> dict[str, Any]:
         """Memories and the placement, as JSON values."""
+        return super().to_json() | {"interval": self.interval}
+
+    def _placed(self, index: int) -> dict[str, Any]:
+        entry = self._arrays[index]
         return {
-            "memories": [
-                {
-                    "name": memory.name, "depth": memory.depth, "width": memory.width, "port_type": memory.port_type,
-                    "bits": memory.bits,
-                }
-                for memory in self.memories
-            ],
-            "memory_bits": self.memory_bits,
-            "interval": self.interval,
-            "layers": [
-                {
-                    "name": entry.name,
-                    "lanes": entry.lanes,
-                    "groups": entry.groups,
-                    "cycles_per_event": 0,
-                    "cycles_per_empty_step": entry.timing.step,
-                    "window_cycles": entry.cycles,
-                }
-                for entry in self._arrays
-            ],
-        }  # fmt: skip
+            "cycles_per_event": 0,
+            "cycles_per_empty_step": entry.timing.step,
+            "window_cycles": entry.cycles,
+        }

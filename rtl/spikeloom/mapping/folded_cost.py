@@ -13,28 +13,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..config import CoreConfig, CrossbarConfig, DigitalConfig
+from ..config import DigitalConfig
 from ..errors import InputError
 from ..network.integer import IntegerNetwork, signed_bits
 from .bursts import LAST, LONG_AGO, SPIKE, TICK, Decision, Grouped, Outputs, Readout
-from .cim_cost import CimCost
 from .cost import MARGIN, CostModel, CycleReport, LayerReport, MemoryCost
 
-__all__ = ["FoldedCost", "FoldedReport", "cost_model"]
+__all__ = ["FoldedCost", "FoldedReport"]
 
 HEADER = 4  # words of an image before its first record
-
-
-def cost_model(network: IntegerNetwork, core: CoreConfig, *, steps: int, direct: bool = False) -> CostModel:
-    """The cost model for the kind and the schedule of `core`; see `CostModel`."""
-    if isinstance(core, CrossbarConfig):
-        from .crossbar_cost import CrossbarCost
-
-        return CrossbarCost(network, core, steps=steps, direct=direct)
-    if not isinstance(core, DigitalConfig):
-        return CimCost(network, core, steps=steps, direct=direct)
-    kind = FoldedCost if core.schedule == "folded" else CostModel
-    return kind(network, core, steps=steps, direct=direct)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,9 +132,7 @@ class FoldedCost(CostModel):
         Streamed weights are offered whenever the port takes them. An isolated input finds both halves of the buffer
         filled with its first tiles.
         """
-        inputs, spikes = self._checked(inputs, spikes)
-        if gap not in ("isolated", "back_to_back"):
-            raise InputError(f"gap {gap!r}: accepted are isolated, back_to_back")
+        inputs, spikes = self._checked(inputs, spikes, gap)
         work = self._work(inputs, spikes)
         sources = [_rows(inputs, self.flags)] + [_rows(array, self.width) for array in spikes]
         arriving = inputs.sum(axis=2, dtype=np.int64).tolist()

@@ -13,6 +13,10 @@ from spikeloom.ui import Session, session
 
 __all__ = ["tasks"]
 
+WeightsOption = Annotated[
+    str,
+    typer.Option(help="own, published (below SPIKELOOM_DATA), or a folder of fc1_weight.csv and fc2_weight.csv"),
+]
 tasks = typer.Typer(name="task", help="Close a loop around a core.", no_args_is_help=True)
 
 
@@ -26,10 +30,7 @@ def interception(
     controller: Annotated[str, typer.Option(help="float, digital (RTL), crossbar (analog models) or all")] = "all",
     trajectories: Annotated[int, typer.Option(help="how many prey")] = 200,
     seed: Annotated[int, typer.Option(help="seed of the prey")] = 0,
-    weights: Annotated[
-        str,
-        typer.Option(help="own, published (below SPIKELOOM_DATA), or a folder of fc1_weight.csv and fc2_weight.csv"),
-    ] = "own",
+    weights: WeightsOption = "own",
     chips: Annotated[int, typer.Option(help="chips of the crossbar's Monte-Carlo figures")] = 20,
     animation: Annotated[bool, typer.Option(help="write pursuit.gif")] = True,
     out: OutOption = None,
@@ -66,10 +67,7 @@ def interception(
 
 @tasks.command()
 def compare_interception(
-    weights: Annotated[
-        str,
-        typer.Option(help="own, published (below SPIKELOOM_DATA), or a folder of fc1_weight.csv and fc2_weight.csv"),
-    ] = "own",
+    weights: WeightsOption = "own",
     pdk: Annotated[
         Path | None, typer.Option(help="folder of the libraries sky130hd, nangate45, asap7 (default: SPIKELOOM_PDK)")
     ] = None,

@@ -1,0 +1,21 @@
+"""Which cost model a core has."""
+
+from ..config import CoreConfig, CrossbarConfig, DigitalConfig
+from ..network.integer import IntegerNetwork
+from .cim_cost import CimCost
+from .cost import CostModel
+from .crossbar_cost import CrossbarCost
+from .folded_cost import FoldedCost
+
+__all__ = ["cost_model"]
+
+
+def cost_model(network: IntegerNetwork, core: CoreConfig, *, steps: int, direct: bool = False) -> CostModel:
+    """The cost model for the kind and the schedule of `core`; see `CostModel`."""
+    if isinstance(core, CrossbarConfig):
+        kind = CrossbarCost
+    elif not isinstance(core, DigitalConfig):
+        kind = CimCost
+    else:
+        kind = FoldedCost if core.schedule == "folded" else CostModel
+    return kind(network, core, steps=steps, direct=direct)  # type: ignore[arg-type]  (of its own kind, as just seen)
