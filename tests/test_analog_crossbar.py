@@ -167,7 +167,8 @@ def test_first_order_noise_equals_noisy_arrays():
     np.testing.assert_allclose(crossbar.currents(v[None])[0, 0], noisy.mean(axis=0), rtol=5e-3)
     reads = crossbar.read(np.tile(v, (1500, 1)), index=0)[0]
     np.testing.assert_allclose(reads.std(axis=0), noisy.std(axis=0), rtol=0.08)
-    np.testing.assert_array_equal(crossbar.read(v[None], index=3)[0, 0], reads[3])
+    # The noise is the same number; the sum of currents is rounded as the batch's matrix product happens to add it up.
+    np.testing.assert_allclose(crossbar.read(v[None], index=3)[0, 0], reads[3], rtol=1e-14)
 
 
 def test_calibrated_columns():
