@@ -14,6 +14,7 @@ from spikeloom.items import AddressMap, EventSlots
 from spikeloom.mapping.cost import CostModel
 from spikeloom.mapping.plan import CorePlan
 from spikeloom.mapping.sweep import SweepPlan
+from spikeloom.mapping.virtual import VirtualPlan
 from spikeloom_sim.streams import held, stream_get, stream_put, watchdog
 
 
@@ -220,7 +221,7 @@ def check_core(plan: CorePlan, spikes: np.ndarray, run: CoreRun, trace) -> None:
         if plan.core.probe:
             rows = [[int(v) for v in p.values] for p in run.probes[entry.name]]
             shown = np.array(rows).reshape(batch * steps, -1)
-            if isinstance(entry, SweepPlan):
+            if isinstance(entry, SweepPlan | VirtualPlan):
                 _, neuron = np.unique(entry.neuron_at, return_index=True)  # ascending, with -1 first if there is one
                 shown = shown[:, neuron[len(neuron) - entry.layer.neurons :]]
             np.testing.assert_array_equal(shown[:, : entry.layer.neurons], potentials.reshape(batch * steps, -1))

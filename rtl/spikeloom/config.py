@@ -27,6 +27,7 @@ __all__ = [
     "NetworkConfig",
     "QuantiseConfig",
     "SynthConfig",
+    "VirtualConfig",
     "core_kinds",
     "json_schema",
     "load_config",
@@ -40,7 +41,10 @@ _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 Positive = Annotated[int, Field(ge=1)]
 
 DEFAULT_KIND = "digital"
-KINDS = "architecture: digital | cim (SRAM compute-in-memory) | crossbar (memristors with analog neurons)"
+KINDS = (
+    "architecture: digital | cim (SRAM compute-in-memory) | crossbar (memristors with analog neurons) | "
+    "virtual (memory-based event control, virtual neurons)"
+)
 
 
 def _doc(text: str, **constraints: Any) -> Any:
@@ -287,6 +291,25 @@ class CrossbarConfig(CoreConfig):
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
+class VirtualConfig(CoreConfig):
+    """The virtual core: memories lead spikes to engines that emulate many neurons each."""
+
+    kind: Annotated[Literal["virtual"], _doc(KINDS)]
+    queue_depth: Annotated[
+        Literal["auto"] | Annotated[int, Field(ge=2, le=65_536)],
+        _doc('spikes that the event memory of each layer holds, 2 to 65536, or "auto": 64'),
+    ] = "auto"
+    engines: Annotated[int, _doc("engines of a layer, M, 1 to 256", ge=1, le=256)] = 16
+    slots: Annotated[int, _doc("virtual neurons of an engine, N, 1 to 65536", ge=1, le=65_536)] = 64
+    dispatch_rows: Annotated[
+        Literal["auto"] | Positive, _doc('rows of a dispatch memory, or "auto": as many as the spikes of a layer take')
+    ] = "auto"
+    weight_depth: Annotated[
+        Literal["auto"] | Positive, _doc('words of an engine\'s weight memory, or "auto": as many as its synapses take')
+    ] = "auto"
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
 class HostConfig:
     """What stands around the core for a system that uses it."""
 
@@ -352,8 +375,8 @@ class Config:
     network: NetworkConfig
     quantise: QuantiseConfig = dataclasses.field(default_factory=QuantiseConfig)
     input: InputConfig = dataclasses.field(default_factory=InputConfig)
-    core: Annotated[DigitalConfig | CimConfig | CrossbarConfig, Field(discriminator="kind")] = dataclasses.field(
-        default_factory=DigitalConfig
+    core: Annotated[DigitalConfig | CimConfig | CrossbarConfig | VirtualConfig, Field(discriminator="kind")] = (
+        dataclasses.field(default_factory=DigitalConfig)
     )
     host: HostConfig = dataclasses.field(default_factory=HostConfig)
     data: DataConfig = dataclasses.field(default_factory=DataConfig)

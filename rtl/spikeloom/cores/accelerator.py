@@ -10,10 +10,11 @@ from ..blocks.load import LoadPort
 from ..blocks.routing import Delay, Fork, Join, MemoryQueue
 from ..config import DigitalConfig
 from ..items import AddressMap
-from ..mapping.cim import SPIKE_QUEUE, CimPlan, SequentialPlan
+from ..mapping.cim import CimPlan, SequentialPlan
 from ..mapping.crossbar import CrossbarPlan
-from ..mapping.plan import CorePlan, Edge, LayerPlan
+from ..mapping.plan import SPIKE_QUEUE, CorePlan, Edge, LayerPlan
 from ..mapping.sparse import SparsePlan
+from ..mapping.virtual import EVENT_MEMORY, VirtualPlan
 from .cim.engine import CimEngine
 from .cim.sequential import SequentialEngine
 from .crossbar.engine import CrossbarEngine
@@ -23,6 +24,7 @@ from .digital.parallel import ParallelEngine
 from .digital.sparse import SparseEngine
 from .digital.sweep import SweepEngine
 from .ports import LayerEngine, LoadRow
+from .virtual.controller import VirtualEngine
 
 __all__ = ["Accelerator"]
 
@@ -329,6 +331,9 @@ def _engine(entry, plan: CorePlan) -> LayerEngine:
         return CimEngine(entry, queue_depth=_depth(core.queue_depth, 0), spike_queue=0, **shared)
     if isinstance(entry, SequentialPlan):
         return SequentialEngine(entry, queue_depth=_depth(core.queue_depth, 0), spike_queue=SPIKE_QUEUE, **shared)
+    if isinstance(entry, VirtualPlan):
+        depth = _depth(core.queue_depth, EVENT_MEMORY)
+        return VirtualEngine(entry, queue_depth=depth, spike_queue=SPIKE_QUEUE, **shared)
     if isinstance(entry, LayerPlan):
         kind = ParallelEngine if entry.parallel else GroupedEngine
     else:

@@ -25,13 +25,11 @@ from ..errors import InputError
 from ..network.integer import IntegerLayer, IntegerNetwork
 from .plan import LayerPlan, dense_weights
 
-__all__ = ["SLOT_DEPTH", "SPIKE_QUEUE", "ArrayPlan", "CimPlan", "SequentialPlan", "place_cim"]
+__all__ = ["SLOT_DEPTH", "ArrayPlan", "CimPlan", "SequentialPlan", "place_cim"]
 
 Pass = Literal["bias", "merge", "compare", "clamp", "subtract", "decay"]
 SLOT_DEPTH = 2
 """Spikes that wait in front of each bank."""
-SPIKE_QUEUE = 4
-"""Rows of spikes that wait between a sequential update and its serialiser."""
 
 
 @dataclass(frozen=True, kw_only=True)

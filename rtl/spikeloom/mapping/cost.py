@@ -177,7 +177,7 @@ class CostModel:
             times = play_graph(self.plan, inputs, spikes, isolated=isolated, since_reset=after_reset)
         work = self._work(inputs, spikes)
         return [
-            CycleReport(first_in=first, last_out=last, interval=interval, layers=_layers(work, b))
+            CycleReport(first_in=first, last_out=last, interval=interval, layers=self._layers(work, b))
             for b, (first, last, interval) in enumerate(times)
         ]
 
@@ -329,6 +329,13 @@ class CostModel:
             ],
         }
 
+    reports: type[LayerReport] = LayerReport
+    """What a layer of this core reports."""
+
+    def _layers(self, work: list[list[dict]], b: int) -> tuple[LayerReport, ...]:
+        """The reports of input `b`."""
+        return tuple(self.reports(**entry[b]) for entry in work)
+
     def _placed(self, index: int) -> dict[str, Any]:
         """What `to_json` says of a layer beside its lanes and groups."""
         return {
@@ -415,11 +422,6 @@ class CostModel:
             values = zip(*(column.tolist() for column in columns.values()), strict=True)
             result.append([{"name": layer.name} | dict(zip(columns, row, strict=True)) for row in values])
         return result
-
-
-def _layers(work: list[list[dict]], b: int) -> tuple[LayerReport, ...]:
-    """The reports of input `b`."""
-    return tuple(LayerReport(**entry[b]) for entry in work)
 
 
 def _reached(entry: LayerPlan | SweepPlan) -> list[np.ndarray]:

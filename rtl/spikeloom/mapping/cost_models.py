@@ -1,11 +1,12 @@
 """Which cost model a core has."""
 
-from ..config import CoreConfig, CrossbarConfig, DigitalConfig
+from ..config import CoreConfig, CrossbarConfig, DigitalConfig, VirtualConfig
 from ..network.integer import IntegerNetwork
 from .cim_cost import CimCost
 from .cost import CostModel
 from .crossbar_cost import CrossbarCost
 from .folded_cost import FoldedCost
+from .virtual_cost import VirtualCost
 
 __all__ = ["cost_model"]
 
@@ -14,6 +15,8 @@ def cost_model(network: IntegerNetwork, core: CoreConfig, *, steps: int, direct:
     """The cost model for the kind and the schedule of `core`; see `CostModel`."""
     if isinstance(core, CrossbarConfig):
         kind = CrossbarCost
+    elif isinstance(core, VirtualConfig):
+        kind = VirtualCost
     elif not isinstance(core, DigitalConfig):
         kind = CimCost
     else:

@@ -17,11 +17,12 @@ import numpy as np
 from ..network.integer import INPUT
 from . import bursts
 from .bursts import LONG_AGO, Outputs, Readout, flag_group, spike_queue
-from .cim import SLOT_DEPTH, SPIKE_QUEUE, CimPlan, SequentialPlan
+from .cim import SLOT_DEPTH, CimPlan, SequentialPlan
 from .clock import LATE, Clock, Process, Stream, Waits
 from .memories import REGISTER_DEPTH
-from .plan import CorePlan, Edge, LayerPlan
+from .plan import SPIKE_QUEUE, CorePlan, Edge, LayerPlan
 from .sweep import SweepPlan
+from .virtual import EVENT_MEMORY, VirtualPlan
 
 __all__ = ["CimWork", "play_graph", "touched_rows"]
 
@@ -34,6 +35,8 @@ def touched_rows(entry: LayerPlan | SweepPlan) -> list[np.ndarray]:
     """For each connection, how many rows a spike of each source takes the engine: int64 [sources]."""
     if isinstance(entry, SweepPlan):
         return [connection.touched_rows() for connection in entry.connections]
+    if isinstance(entry, VirtualPlan):
+        return entry.touched_rows()
     return [np.full(connection.sources, entry.groups) for connection in entry.layer.connections]
 
 
@@ -516,6 +519,48 @@ class _Sequential(_Engine):
                 ready = clock.now + pace
 
 
+class _Virtual(_Engine):
+    """Rows of the dispatch memory for a spike, a sweep over all slots for a tick; items are numbers of rows."""
+
+    def __init__(self, core, entry: VirtualPlan, spikes, outlet):
+        super().__init__(core, entry, spikes, outlet)
+        self.plan = entry
+        depth = core.plan.core.queue_depth
+        self.i, self.items = _memory_queue(self.clock, EVENT_MEMORY if depth == "auto" else depth)
+        self.groups = Stream(self.clock, depth=SPIKE_QUEUE)
+        self.clear = 0 if core.since_reset is None else entry.groups + 1 - core.since_reset
+        self.clock.start(self.compute())
+        self.clock.start(self.serialise())
+
+    def compute(self) -> Waits:
+        clock, plan = self.clock, self.plan
+        if self.clear > 0:
+            yield clock.now + self.clear
+        while True:
+            item = yield from self.items.head()
+            self.items.take()
+            if item >= 0:
+                yield clock.now + max(1, item)
+                continue
+            fired = np.flatnonzero(next(self.steps))
+            rows = {row: fired[plan.slot[fired] == row] for row in np.unique(plan.slot[fired]).tolist()}
+            reports, ready, at = self.reports(item), clock.now + 3, 0
+            stops = range(plan.groups) if reports else sorted({*rows, plan.groups - 1})
+            for row in stops:
+                ready += row - at
+                yield ready
+                final = row == plan.groups - 1
+                if reports:
+                    tail = plan.layer.neurons - row * plan.lanes
+                    yield self.shown(tail if final else plan.lanes, ready, final=final and item == LAST)
+                if final or row in rows:
+                    here = rows.get(row, fired[:0])
+                    neurons = here[np.argsort(plan.engine[here])].tolist()
+                    self.groups.offer((neurons, item if final else None))
+                    yield from self.groups.given()
+                ready, at = clock.now + 1, row + 1
+
+
 class _Grouped(_Rows):
     """Fewer lanes than neurons: a pass over the groups for each spike, the last of a step together with its tick."""
 
@@ -603,6 +648,8 @@ def _kind(entry: LayerPlan | SweepPlan) -> type:
         return _Cim
     if isinstance(entry, SequentialPlan):
         return _Sequential
+    if isinstance(entry, VirtualPlan):
+        return _Virtual
     return _Sweep if isinstance(entry, SweepPlan) else _Parallel if entry.parallel else _Grouped
 
 
@@ -611,7 +658,7 @@ def _items(entry: LayerPlan | SweepPlan) -> Sequence[np.ndarray | None]:
     if isinstance(entry, CimPlan):
         bases = zip(entry.bases, entry.layer.connections, strict=True)
         return [(base + np.arange(connection.sources)) % entry.slots_in for base, connection in bases]
-    return touched_rows(entry) if isinstance(entry, SweepPlan) else [None] * len(entry.layer.connections)
+    return touched_rows(entry) if isinstance(entry, SweepPlan | VirtualPlan) else [None] * len(entry.layer.connections)
 
 
 class _Core:

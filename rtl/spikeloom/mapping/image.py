@@ -55,23 +55,19 @@ def image_words(
                 f"accepted are {network.layers[0].neurons} integers"
             )
     body: list[int] = []
+    tables = {"weights": "weight_rows", "parameters": "parameter_rows", "index": "index_rows"}
+    tables |= {"events": "events_rows", "dispatch": "dispatch_rows"}
     plans = {entry.name: (entry, layer) for entry, layer in zip(plan.layers, network.layers, strict=True)}
     for number, (name, kind, rows, bits) in enumerate(plan.regions):
         entry, layer = plans[name]
         if current is not None and (kind != "bias" or entry is not plan.layers[0]):
             continue
-        if kind == "weights":
-            contents = entry.weight_rows(layer)
-        elif kind == "index":
-            assert isinstance(entry, SparsePlan)
-            contents = entry.index_rows(layer)
+        if kind in tables:
+            contents = getattr(entry, tables[kind])(layer)
         elif kind == "bias":
             bias = layer.bias if current is None else layer.bias + current.astype(np.int64)
             _check_bias(entry, bias)
             contents = entry.bias_rows(bias)
-        elif kind == "parameters":
-            assert isinstance(entry, SweepPlan)
-            contents = entry.parameter_rows(layer)
         else:
             values = _registers(entry, layer)
             contents = [sum(value << (WORD_BITS * n) for n, value in enumerate(values))]
@@ -237,8 +233,7 @@ def _lane_needs(entry: LayerPlan | SweepPlan, layer: IntegerLayer) -> list[int]:
     if entry.direct:
         half = 1 << (entry.bias_bits - 1)
         low, high = low - np.minimum(layer.bias, 0) - half, high - np.maximum(layer.bias, 0) + half - 1
-    bits = [signed_bits(a, b) for a, b in zip(low, high, strict=True)]
-    return [max(bits[lane :: entry.lanes], default=1) for lane in range(entry.lanes)]
+    return entry.lane_needs(np.array([signed_bits(a, b) for a, b in zip(low, high, strict=True)], np.int64))
 
 
 def _registers(entry: LayerPlan | SweepPlan, layer: IntegerLayer) -> list[int]:

@@ -10,6 +10,7 @@ from .crossbar import CrossbarPlan
 from .plan import CorePlan, LayerPlan
 from .sparse import SparsePlan
 from .sweep import SweepPlan
+from .virtual import EVENT_MEMORY, VirtualPlan
 from .write_verify import CODE_BITS, FACTOR_BITS
 
 __all__ = ["REGISTER_DEPTH", "MemoryCost", "core_memories"]
@@ -38,6 +39,7 @@ class MemoryCost:
 def core_memories(plan: CorePlan) -> list[MemoryCost]:
     """Every memory of the core: those of each layer, of the edges, of the decision unit."""
     found = [memory for entry in plan.layers for memory in _layer(entry)]
+    found += [memory for entry in plan.layers for memory in _event_memory(plan, entry)]
     addresses = {"input": AddressMap(plan.network.input_shape).addresses}
     addresses |= {entry.name: entry.output_addresses for entry in plan.layers}
     for edge in plan.edges:
@@ -68,6 +70,16 @@ def _layer(entry: LayerPlan | SweepPlan) -> Iterator[MemoryCost]:
         yield memory("faults", max(2, entry.rows * entry.columns * entry.cells), 1)
         yield memory("columns", max(2, entry.columns), CODE_BITS + FACTOR_BITS + 1)
         return
+    if isinstance(entry, VirtualPlan):
+        loaded = entry.weights == "loaded"
+        yield memory("events", entry.input_addresses, entry.event_row_bits, loaded)
+        yield memory("dispatch", entry.dispatch_depth, entry.dispatch_row_bits, loaded)
+        for engine, bits in enumerate(entry.lane_bits):
+            yield memory(f"weights{engine}", entry.weight_depth, entry.layer.weight_bits, loaded)
+            yield memory(f"membrane{engine}", entry.groups, bits)
+        if entry.bias_bits:
+            yield memory("biases", entry.groups, entry.lanes * entry.bias_bits, entry.bias_loaded)
+        return
     yield from _weights(entry)
     sums = sum(entry.lane_bits)
     if isinstance(entry, SweepPlan):
@@ -86,6 +98,15 @@ def _layer(entry: LayerPlan | SweepPlan) -> Iterator[MemoryCost]:
         yield memory("potentials", entry.groups, sums)
     if entry.bias_bits and not entry.parallel:
         yield memory("biases", entry.groups, entry.lanes * entry.bias_bits, entry.bias_loaded)
+
+
+def _event_memory(plan: CorePlan, entry: LayerPlan | SweepPlan) -> Iterator[MemoryCost]:
+    """What stands in front of engines of virtual neurons."""
+    if isinstance(entry, VirtualPlan):
+        depth = EVENT_MEMORY if plan.core.queue_depth == "auto" else plan.core.queue_depth
+        if depth > REGISTER_DEPTH:
+            width = address_bits(entry.input_addresses) + TICK_BITS
+            yield MemoryCost(name=f"{entry.name}.waiting.items", depth=depth, width=width, port_type="1r1w")
 
 
 def _weights(entry: LayerPlan | SweepPlan) -> Iterator[MemoryCost]:

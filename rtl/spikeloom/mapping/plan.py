@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ..config import CimConfig, CoreConfig, CrossbarConfig, DigitalConfig
+from ..config import CimConfig, CoreConfig, CrossbarConfig, DigitalConfig, VirtualConfig
 from ..errors import InputError
 from ..items import AddressMap, EventSlots
 from ..network.integer import IntegerLayer, IntegerNetwork, signed_bits
@@ -26,12 +26,14 @@ from .sweep import SweepPlan
 if TYPE_CHECKING:
     from .folded import FoldedPlan
 
-__all__ = ["CorePlan", "Edge", "LayerPlan", "dense_weights", "plan_core"]
+__all__ = ["SPIKE_QUEUE", "CorePlan", "Edge", "LayerPlan", "dense_weights", "plan_core"]
 
 TAKEN = ("decision", "load")
 """Parts of a core that stand beside its layers."""
 MOST_WORD_BITS = 64
 """Of an input word: what benches and the batch runner hold in one integer."""
+SPIKE_QUEUE = 4
+"""Rows of spikes that wait between an engine that fires row by row and its serialiser."""
 MAGIC = 0x4C_4B_50_53  # "SPKL" as four little-endian bytes
 
 
@@ -144,6 +146,10 @@ class LayerPlan:
         if self.weights == "loaded":
             return (int(self.neuron_bits.max()),) * self.lanes
         return tuple(int(self.neuron_bits[lane :: self.lanes].max()) for lane in range(self.lanes))
+
+    def lane_needs(self, bits: np.ndarray) -> list[int]:
+        """Of each lane, the most of `bits` [neurons]; 1 without a neuron."""
+        return [max(bits[lane :: self.lanes].tolist(), default=1) for lane in range(self.lanes)]
 
     @property
     def weight_row_bits(self) -> int:
@@ -455,6 +461,10 @@ def plan_core(network: IntegerNetwork, core: CoreConfig, *, steps: int, direct: 
         from .crossbar import place_crossbar  # builds on LayerPlan
 
         layers = place_crossbar(network, core, steps=steps, direct=direct)
+    elif isinstance(core, VirtualConfig):
+        from .virtual import place_virtual  # builds on LayerPlan
+
+        layers = place_virtual(network, core, direct=direct)
     else:
         assert isinstance(core, CimConfig)
         from .cim import place_cim  # builds on LayerPlan

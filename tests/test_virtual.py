@@ -1,0 +1,134 @@
+"""The virtual core against the reference: every spike and potential, whatever the placement and the stalls."""
+
+import dataclasses
+import itertools
+import random
+
+import numpy as np
+import pytest
+
+from core_bench import check_core, check_cycles, check_memories, run_core
+from graph_networks import random_graph, random_graph_spikes
+from networks import network_of, random_spec
+from spikeloom.config import VirtualConfig
+from spikeloom.mapping.plan import plan_core
+from spikeloom.mapping.virtual import VirtualPlan, synapses
+from spikeloom.mapping.virtual_cost import VirtualCost
+from spikeloom.network.integer import IntegerNetwork, Leak
+from spikeloom.network.reference import simulate
+
+RESETS = ("zero", "subtract", "delayed_zero", "delayed_subtract", "none")
+LEAKS = (("none",), ("linear", 3), ("shift", 2), ("shift", 1, 3), ("multiply", 11, 4))
+
+
+def virtual(**keys) -> VirtualConfig:
+    return VirtualConfig(kind="virtual", **keys)
+
+
+def random_spikes(key: int, batch: int, steps: int, inputs: int) -> np.ndarray:
+    """Silence, everything at once, and what lies between, step by step."""
+    rng = np.random.Generator(np.random.Philox(key))
+    spikes = rng.random((batch, steps, inputs)) < rng.random((batch, steps, 1))
+    kinds = rng.integers(0, 6, (batch, steps, 1))
+    return np.where(kinds == 0, 0, np.where(kinds == 1, 1, spikes)).astype(np.uint8)
+
+
+def play(network, core, spikes, **options):
+    plan = plan_core(network, core, steps=spikes.shape[1])
+    run = run_core(plan, spikes, **options)
+    check_core(plan, spikes, run, simulate(network, spikes, potentials=True))
+    return plan, run
+
+
+def random_network(rng: random.Random, *, zeros: float = 0.0) -> IntegerNetwork:
+    sizes = [rng.randint(1, 23) for _ in range(rng.randint(2, 4))]
+    readout = rng.random() < 0.3
+    specs = []
+    for n, (fan_in, neurons) in enumerate(itertools.pairwise(sizes)):
+        bits = rng.choice([3, 5, 6, 8])
+        top = (1 << bits - 1) - 1
+        spec = random_spec(
+            rng, fan_in=fan_in, neurons=neurons, leak=rng.choice(LEAKS), reset=rng.choice(RESETS),
+            bias=rng.random() < 0.4, weight_bits=rng.choice([2, 4, 5]), potential_bits=bits,
+            theta=rng.randint(1, top), r=rng.randint(1, top), readout=readout and n == len(sizes) - 2,
+        )  # fmt: skip
+        spec["weights"] = [[w * (rng.random() >= zeros) for w in row] for row in spec["weights"]]
+        specs.append(spec)
+    return network_of(specs, state=rng.choice(["clear", "keep"]))
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_random_networks(seed):
+    """Odd shapes, every leak and reset, biases, kept states, silent sources, any number of engines, stalls."""
+    rng = random.Random(seed)
+    network = random_network(rng, zeros=rng.choice([0.0, 0.5, 0.95]))
+    engines = rng.choice([1, 2, 3, 8, 16])
+    core = virtual(
+        engines=engines, queue_depth=rng.choice(["auto", 2, 9]), probe=True, readout=rng.choice(["last", "tick"])
+    )
+    spikes = random_spikes(seed, rng.randint(1, 3), rng.randint(1, 4), network.inputs)
+    play(network, core, spikes, seed=seed)
+
+
+def plain(network: IntegerNetwork) -> IntegerNetwork:
+    """The same connections between neurons of kinds that an engine computes."""
+    layers = []
+    for layer in network.layers:
+        threshold = layer.threshold if layer.threshold is None else int(np.min(layer.threshold))
+        amount = None if layer.reset_amount is None else int(np.min(layer.reset_amount))
+        changes = {
+            "current_bits": None,
+            "refractory": 0,
+            "adaptation": None,
+            "threshold": threshold,
+            "current_leak": Leak(),
+        }
+        changes |= {"reset_amount": amount}
+        if layer.leak.per_neuron:
+            changes["leak"] = Leak()
+        layers.append(dataclasses.replace(layer, **changes))
+    return dataclasses.replace(network, layers=tuple(layers))
+
+
+@pytest.mark.parametrize("seed", range(16))
+def test_random_graphs(seed):
+    """Convolutions, pools, joins, loops and delays; kernel weights lie once on each engine."""
+    network = plain(random_graph(seed, chain=seed % 2 == 0))
+    core = virtual(engines=random.Random(seed).choice([1, 3, 4, 16]), slots=4096, probe=True)
+    spikes = random_graph_spikes(seed, network, batch=2)
+    plan, _ = play(network, core, spikes, seed=seed)
+    for entry in plan.layers:
+        assert isinstance(entry, VirtualPlan)
+        weights = sum(connection.weights.size for connection in entry.layer.connections)
+        assert all(len(words) <= max(1, weights) for words in entry.tables.weights)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_cycles(seed):
+    """The cost model has the cycle of every first and last item, alone and back to back, and every memory."""
+    rng = random.Random(seed)
+    network = random_network(rng, zeros=rng.choice([0.0, 0.7])) if seed % 3 else plain(random_graph(seed, chain=False))
+    core = virtual(
+        engines=rng.choice([1, 2, 5, 16]), slots=4096, queue_depth=rng.choice(["auto", 2, 9]),
+        readout=rng.choice(["last", "tick"]),
+    )  # fmt: skip
+    spikes = random_spikes(seed + 99, 3, rng.randint(1, 4), network.inputs)
+    plan = plan_core(network, core, steps=spikes.shape[1])
+    model = VirtualCost(network, core, steps=spikes.shape[1])
+    trace = simulate(network, spikes)
+    reports = check_cycles(plan, model, spikes, trace, rest=1500)
+    check_memories(plan, model)
+    assert [report.last_out - report.first_in for report in reports] <= model.bound(spikes, trace.spikes).tolist()
+
+
+def test_synapses():
+    """The synapse table is the connection, with the zeros left out."""
+    rng = random.Random(5)
+    for seed in range(6):
+        for layer in random_graph(seed, chain=False).layers:
+            targets, weights = synapses(layer)
+            table = targets.toarray()
+            matrix = np.concatenate([connection.matrix.toarray().T for connection in layer.connections])
+            found = np.where(table > 0, weights[np.maximum(table, 1) - 1], 0)
+            np.testing.assert_array_equal(found, matrix)
+    assert rng
