@@ -11,6 +11,8 @@ from core_bench import check_core, check_cycles, check_memories, run_core
 from graph_networks import random_graph, random_graph_spikes
 from networks import network_of, random_spec
 from spikeloom.config import VirtualConfig
+from spikeloom.errors import InputError
+from spikeloom.mapping.image import image_words
 from spikeloom.mapping.plan import plan_core
 from spikeloom.mapping.virtual import VirtualPlan, synapses
 from spikeloom.mapping.virtual_cost import VirtualCost
@@ -68,6 +70,34 @@ def test_random_networks(seed):
     )
     spikes = random_spikes(seed, rng.randint(1, 3), rng.randint(1, 4), network.inputs)
     play(network, core, spikes, seed=seed)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_loaded_networks(seed):
+    """Tables, weights, biases and parameters arrive through the load port, another network before each input."""
+    rng = random.Random(seed)
+    nets = []
+    for theta, leak in ((9, 3), (5, 1)):
+        shared = {"reset": "subtract", "bias": True, "leak": ("linear", leak)}
+        specs = [
+            random_spec(rng, fan_in=13, neurons=11, theta=theta, r=theta, **shared),
+            random_spec(rng, fan_in=11, neurons=5, theta=7, r=4, **shared),
+        ]
+        for spec in specs:
+            spec["weights"] = [[w * (rng.random() < 0.7) for w in row] for row in spec["weights"]]
+        nets.append(network_of(specs))
+    widest = max(nets, key=lambda net: max(int(layer.accumulator_bits().max()) for layer in net.layers))
+    core = virtual(engines=4, weights="loaded", parameters="loaded", probe=True, dispatch_rows=64, weight_depth=48)
+    plan = plan_core(widest, core, steps=4)
+    spikes = random_spikes(3, 2, 4, 13)
+    for order in (nets, nets[::-1]):
+        run = run_core(plan, spikes, images={b: image_words(plan, net) for b, net in enumerate(order)}, stall=2)
+        traces = [simulate(net, spikes[b : b + 1]) for b, net in enumerate(order)]
+        np.testing.assert_array_equal(run.spikes, np.concatenate([trace.spikes[-1] for trace in traces]))
+    small = plan_core(widest, dataclasses.replace(core, dispatch_rows="auto", weight_depth="auto"), steps=4)
+    full = network_of([spec | {"weights": [[1] * len(row) for row in spec["weights"]]} for spec in specs])
+    with pytest.raises(InputError, match=r"layer 'fc1': .* accepted are up to"):
+        image_words(small, full)
 
 
 def plain(network: IntegerNetwork) -> IntegerNetwork:

@@ -84,7 +84,10 @@ class VirtualPlan(LayerPlan):
     depth: int | None
     """Words of an engine's weight memory; None: as many as it takes."""
 
-    parallel = False
+    @property
+    def parallel(self) -> bool:
+        """Never: potentials are words of memories, whatever the width of the layer."""
+        return False
 
     @cached_property
     def slot(self) -> np.ndarray:
@@ -140,16 +143,16 @@ class VirtualPlan(LayerPlan):
     def tabulate(self, layer: IntegerLayer) -> VirtualTables:
         """The tables of `layer`, which has other weights, maybe other zeros."""
         targets, values = synapses(layer)
-        counts = np.diff(targets.indptr)
-        source = np.repeat(np.arange(targets.shape[0]), counts)
-        neuron, number = targets.indices.astype(np.int64), targets.data - 1
+        sources = len(targets.indptr) - 1
+        source = np.repeat(np.arange(sources), np.diff(targets.indptr))
+        neuron, number = np.asarray(targets.indices, np.int64), np.asarray(targets.data) - 1
         engine = self.engine[neuron]
         order = np.lexsort((self.slot[neuron], engine, source))
         source, neuron, number, engine = source[order], neuron[order], number[order], engine[order]
         run = source * self.lanes + engine
         _, first, inverse = np.unique(run, return_index=True, return_inverse=True)
         place = np.arange(len(run)) - first[inverse]
-        length = np.zeros(targets.shape[0], np.int64)
+        length = np.zeros(sources, np.int64)
         np.maximum.at(length, source, place + 1)
         base = np.cumsum(length) - length
         row = base[source] + place
