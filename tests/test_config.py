@@ -122,7 +122,10 @@ def test_file(tmp_path):
 LANES = (
     'neurons updated per cycle: 1 to the layer width, or "full", one lane per neuron; a list gives each layer its own'
 )
-KINDS = "architecture: digital | cim (SRAM compute-in-memory) | crossbar (memristors with analog neurons)"
+KINDS = (
+    "architecture: digital | cim (SRAM compute-in-memory) | crossbar (memristors with analog neurons) | "
+    "virtual (memory-based event control, virtual neurons)"
+)
 WEIGHT = "bits of a stored weight, 2 to 16"
 DT = "time step of the trained network in seconds, a number above 0: NIR stores time constants only"
 NAME = (

@@ -145,7 +145,7 @@ class VirtualPlan(LayerPlan):
         targets, values = synapses(layer)
         sources = len(targets.indptr) - 1
         source = np.repeat(np.arange(sources), np.diff(targets.indptr))
-        neuron, number = np.asarray(targets.indices, np.int64), np.asarray(targets.data) - 1
+        neuron, number = np.asarray(targets.indices, np.int64), np.asarray(targets.data, np.int64) - 1
         engine = self.engine[neuron]
         order = np.lexsort((self.slot[neuron], engine, source))
         source, neuron, number, engine = source[order], neuron[order], number[order], engine[order]
