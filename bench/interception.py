@@ -1,4 +1,4 @@
-"""The interception task: core on RTL in the loop, the ladder of the crossbar on 100 chips, capture beside pursuit.
+"""The interception task: both cores on RTL in the loop, the ladder of the analog models on 100 chips, plain pursuit.
 
 With the published weights (SPIKELOOM_DATA/interception) and with our own. MSE and correlation are those of `out`
 (1 is 120 degrees), open loop, on the inputs that the float reference saw in its closed loop; their distribution is in
@@ -23,10 +23,12 @@ from spikeloom.network.interception import (
 )
 from spikeloom_sim.tasks.interception import (
     LADDER,
+    AnalogController,
     CrossbarController,
     DigitalController,
     climb,
     compare,
+    crossbar_config,
     loop_figures,
     task_project,
 )
@@ -61,35 +63,42 @@ def one(weights, prey) -> dict:
     with scratch() as place:
         core = DigitalController.build(task_project(weights, Path(place, "network")), Path(place, "build"))
         on_rtl = pursue(prey, steer(core))
-        digital = compare(core.counts(values), wanted)
+        digital = compare(core.counts(values, keys), wanted)
+        project = task_project(weights, Path(place, "crossbar_network"), crossbar_config(), "interception_crossbar")
+        crossbar = CrossbarController.build(project, Path(place, "crossbar"))
+        start = time.monotonic()
+        on_crossbar = pursue(prey, steer(crossbar))
+        crossbar_seconds = time.monotonic() - start
+        gateware = compare(crossbar.counts(values, keys), wanted)
     alike = pursue(prey, steer(integer))
     start = time.monotonic()
     ladder = climb(weights, values, keys, CHIPS)
     seconds = time.monotonic() - start
-    chips = [pursue(prey, steer(CrossbarController(weights, chips=seed))) for seed in range(LOOPED_CHIPS)]
+    chips = [pursue(prey, steer(AnalogController(weights, chips=seed))) for seed in range(LOOPED_CHIPS)]
     return {
         "observations": len(values),
         "inputs": describe_inputs(values),
         "float_closed_loop": loop_figures(loop),
         "digital_closed_loop": loop_figures(on_rtl),
         "digital_open_loop": digital.to_json(),
-        "rtl_inferences": core.inferences,
-        "rtl_wrong_counts": core.wrong_counts,
-        "rtl_wrong_spike_trains": core.wrong_spikes,
-        "rtl_paths_equal_integer_paths": bool((on_rtl.predator == alike.predator).all()),
-        "rtl_cycles_per_inference": round(core.cycles / core.inferences, 1),
-        "crossbar_ladder": ladder,
-        "crossbar_ladder_seconds": round(seconds, 1),
-        "crossbar_closed_loop_by_chip": [loop_figures(chip) for chip in chips],
+        "digital_rtl": core.rtl_figures(),
+        "digital_paths_equal_integer_paths": bool((on_rtl.predator == alike.predator).all()),
+        "crossbar_closed_loop": loop_figures(on_crossbar),
+        "crossbar_open_loop": gateware.to_json(),
+        "crossbar_rtl": crossbar.rtl_figures(),
+        "crossbar_loop_seconds": round(crossbar_seconds, 1),
+        "analog_ladder": ladder,
+        "analog_ladder_seconds": round(seconds, 1),
+        "analog_closed_loop_by_chip": [loop_figures(chip) for chip in chips],
     }
 
 
 def spread(weights, seed: int) -> float:
-    """MSE of an ideal crossbar with spikes spread over the window, on prey of this seed."""
+    """MSE of the ideal circuit with spikes spread over the window, on prey of this seed."""
     reference = ReferenceController(weights)
     loop = pursue(draw_prey(seed, range(TRAJECTORIES)), steer(reference))
     values, keys = loop.recorded(), loop.recorded_keys()
-    chip = CrossbarController(weights, LADDER["spread over the window"])
+    chip = AnalogController(weights, LADDER["spread over the window"])
     return round(compare(chip.counts(values, keys), np.asarray(reference.counts(values))).mse, 6)
 
 

@@ -16,6 +16,7 @@ from spikeloom.network.interception import (
     ReferenceController,
     Weights,
     draw_prey,
+    encode,
     load_weights,
     own_weights,
     pure_pursuit,
@@ -29,6 +30,7 @@ from spikeloom_sim.commands import register
 from spikeloom_sim.tasks.interception import (
     ALL_EFFECTS,
     LADDER,
+    AnalogController,
     CrossbarController,
     DigitalController,
     Effects,
@@ -36,9 +38,11 @@ from spikeloom_sim.tasks.interception import (
     climb,
     compare,
     compare_chips,
+    crossbar_config,
     run_task,
     task_project,
 )
+from spikeloom_sim.tasks.interception import core as interception_core
 from spikeloom_sim.tasks.interception.measure import describe_inputs
 
 
@@ -70,7 +74,7 @@ def test_figures_of_chips_by_hand():
     assert compare_chips(np.ones((2, 4), int), reference)["correlation_p5"] is None
 
 
-def slow_crossbar(weights, values, *, spread):
+def slow_circuit(weights, values, *, spread):
     """Output spikes of one observation on the ideal circuit, by time steps of 1 ns, from the circuit's equation.
 
     dV/dt = sum 0.05 V / (R C) with R = 178.2 kOhm / w and C = 73.5 fF, threshold 0.21 V, pulses and resets of 55 ns.
@@ -102,31 +106,31 @@ def slow_crossbar(weights, values, *, spread):
 
 
 @pytest.mark.parametrize("spread", [False, True])
-def test_crossbar_follows_the_equation_of_the_circuit(spread):
+def test_analog_models_follow_the_equation_of_the_circuit(spread):
     rng = np.random.default_rng(5)
     weights = Weights(rng.uniform(0.03, 0.9, (30, 4)), rng.uniform(0.03, 0.3, 30))
     values = rng.uniform(0.1, 0.8, (3, 4))
-    found = CrossbarController(weights, Effects(spread=spread)).counts(values, np.arange(3))
-    wanted = [slow_crossbar(weights, row, spread=spread) for row in values]
+    found = AnalogController(weights, Effects(spread=spread)).counts(values, np.arange(3))
+    wanted = [slow_circuit(weights, row, spread=spread) for row in values]
     assert np.abs(found - wanted).sum() <= 1  # a near-tie may fall either way on the grid
     assert min(wanted) >= 5
 
 
-def test_crossbar_does_not_depend_on_the_batch():
+def test_analog_models_do_not_depend_on_the_batch():
     values, keys = np.random.default_rng(1).random((12, 4)), np.arange(12) * 7 + 1
-    chip = CrossbarController(own_weights(), chips=3)
+    chip = AnalogController(own_weights(), chips=3)
     together = chip.counts(values, keys)
     order = np.array([5, 2, 9])
     assert (chip.counts(values[order], keys[order]) == together[order]).all()
-    chips = CrossbarController(own_weights(), chips=[8, 3])
+    chips = AnalogController(own_weights(), chips=[8, 3])
     assert (chips.chip_counts(values, keys)[1] == together).all()
     assert (chips.chip_counts(values, keys)[0] != together).any()
     assert chip.counts(values[:0], keys[:0]).shape == (0,)
 
 
-def test_crossbar_shows_the_spikes_that_it_counts():
+def test_analog_models_show_the_spikes_that_they_count():
     values, keys = np.random.default_rng(2).random((5, 4)), np.arange(5)
-    chip = CrossbarController(own_weights())
+    chip = AnalogController(own_weights())
     for trains, count, given in zip(
         chip.trains(values, keys), chip.counts(values, keys), spike_counts(values), strict=True
     ):
@@ -178,13 +182,13 @@ def _written(folder):
     return path
 
 
-def test_float_and_crossbar_need_no_tool(tmp_path):
-    options = TaskOptions(controller="crossbar", trajectories=12, seed=7, chips=1)
+def test_float_and_analog_need_no_tool(tmp_path):
+    options = TaskOptions(controller="analog", trajectories=12, seed=7, chips=1)
     result = run_task(options, tmp_path / "interception")
-    assert list(result["controllers"]) == ["float", "crossbar"]
-    assert list(result["controllers"]["crossbar"]["ladder"]) == list(LADDER)
-    assert result["controllers"]["crossbar"]["open_loop"]["mse"] == pytest.approx(
-        result["controllers"]["crossbar"]["ladder"]["+ read noise"]["mse_median"]
+    assert list(result["controllers"]) == ["float", "analog"]
+    assert list(result["controllers"]["analog"]["ladder"]) == list(LADDER)
+    assert result["controllers"]["analog"]["open_loop"]["mse"] == pytest.approx(
+        result["controllers"]["analog"]["ladder"]["+ read noise"]["mse_median"]
     )
     prey = draw_prey(7, range(12))
     reference = pursue(prey, steer(ReferenceController(own_weights())))
@@ -205,7 +209,7 @@ def test_float_and_crossbar_need_no_tool(tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--controller", "analog"], "controller 'analog': accepted are float, digital, crossbar, all"),
+        (["--controller", "spice"], "controller 'spice': accepted are float, digital, crossbar, analog, all"),
         (["--trajectories", "0"], "0 trajectories: accepted is 1 to 100000"),
         (["--chips", "0"], "0 chips: accepted is 1 to 10000"),
         (["--seed", "-1"], "seed -1: accepted is 0 to"),
@@ -260,12 +264,38 @@ def test_a_core_that_answers_wrong_is_found(core, tmp_path, monkeypatch):
     monkeypatch.setattr(CompiledDesign, "run", lies)
     monkeypatch.setattr(DigitalController, "build", lambda project, folder, progress: core)
     broken = DigitalController(core.project, core.design)
-    broken.counts(np.full((3, 4), 0.5))
+    broken.counts(np.full((3, 4), 0.5), np.arange(3))
     assert (broken.wrong_counts, broken.wrong_spikes) == (1, 1)
     result = command("--controller", "digital", "--trajectories", 2, "--no-animation", "--json", "--out", tmp_path)
     assert isinstance(result.exception, SpikeloomError)
     assert result.exception.exit_code == 1
-    assert "differ from the integer reference" in str(result.exception)
+    assert "the answers of digital on RTL differ from the model's" in str(result.exception)
+
+
+@pytest.mark.cosim
+def test_crossbar_core_in_the_loop_equals_the_model_of_its_chip(need_tool, tmp_path, monkeypatch):
+    """Noise by the key of an observation, in any batch and in several runs; the effects are those asked for."""
+    need_tool("verilator")
+    monkeypatch.setattr(interception_core, "WINDOWS", 8)
+    project = task_project(own_weights(), tmp_path / "network", crossbar_config(chip=5), "interception_crossbar")
+    core = CrossbarController.build(project, tmp_path / "build")
+    values, keys = np.random.default_rng(3).uniform(0.2, 0.8, (20, 4)), np.arange(20) * 1000 + 7
+    found = core.counts(values, keys)
+    assert (core.inferences, core.wrong_counts, core.wrong_spikes) == (20, 0, 0)
+    assert 50 * 96 < core.cycles / 20 < 2 * 50 * 96
+    fired = project.chip.run(encode(values), windows=keys.tolist())[-1][0]
+    assert (fired[0, :, :, 0].sum(axis=1) == found).all()
+    order = np.array([11, 2, 19])
+    assert (core.counts(values[order], keys[order]) == found[order]).all()
+    assert (core.counts(values, keys + 1) != found).any()  # other noise
+    # The closed form of the same circuit, of another chip with the same effects, answers much the same.
+    closed = AnalogController(own_weights(), LADDER["the same, on step boundaries"], 5).counts(values, keys)
+    assert np.abs(closed - found).mean() < 1
+    assert core.wrong_spikes == 0
+    # A model that gets the wrong noise is found.
+    monkeypatch.setattr(interception_core, "noise_files", lambda name, plan, array, windows: {})
+    core.counts(values[:8], keys[:8] + 5)
+    assert core.wrong_spikes > 0
 
 
 @pytest.mark.cosim
@@ -274,7 +304,9 @@ def test_command_end_to_end(need_tool, tmp_path):
     result = command("--trajectories", 6, "--chips", 1, "--json", "--out", tmp_path)
     assert result.exit_code == 0, result.output
     answer = json.loads(result.output.splitlines()[-1])
-    digital = answer["controllers"]["digital"]
+    digital, crossbar = answer["controllers"]["digital"], answer["controllers"]["crossbar"]
+    assert crossbar["rtl"]["wrong_counts"] == crossbar["rtl"]["wrong_spikes"] == 0
+    assert crossbar["rtl"]["inferences"] >= answer["observations"]
     assert digital["rtl"]["wrong_counts"] == digital["rtl"]["wrong_spikes"] == 0
     assert digital["open_loop"]["mse"] == 0  # own weights are multiples of 1 / 256: nothing is rounded
     assert digital["closed_loop"] == answer["controllers"]["float"]["closed_loop"]
@@ -282,3 +314,5 @@ def test_command_end_to_end(need_tool, tmp_path):
     project = Project.load(task / "interception.toml")
     assert project.network.content_hash() == task_project(own_weights(), tmp_path / "again").network.content_hash()
     assert (tmp_path / "interception" / "rtl" / "interception.v").is_file()
+    assert Project.load(task / "interception_crossbar.toml").config.core == crossbar_config()
+    assert (tmp_path / "interception_crossbar" / "chip" / "interception_crossbar_chip.v").is_file()

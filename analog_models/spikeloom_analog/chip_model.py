@@ -53,9 +53,13 @@ class ChipModel:
             spikes = answers[-1][0]
         return answers
 
-    def trace(self, spikes: np.ndarray) -> Trace:
-        """What the core does with inputs [B, T, inputs] as the first windows since its reset, on the first chip."""
-        return Trace(spikes=tuple(fired[0] for fired, _ in self.run(spikes)), potentials=None, readout=None)
+    def trace(self, spikes: np.ndarray, windows: Iterable[int] | None = None) -> Trace:
+        """What the core does with inputs [B, T, inputs] as the first windows since its reset, on the first chip.
+
+        `windows` are other numbers for the noise of each input.
+        """
+        answers = self.run(spikes, windows)
+        return Trace(spikes=tuple(fired[0] for fired, _ in answers), potentials=None, readout=None)
 
     def ports(self) -> list[ArrayPort]:
         """A fresh model behind the analog port of each layer, with cells."""

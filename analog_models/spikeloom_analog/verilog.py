@@ -17,7 +17,7 @@ from .port import ArrayPort
 from .programmed import ProgrammedArray, noise_samples
 from .streams import Purpose, normals
 
-__all__ = ["Recording", "black_box", "fnv", "model_files", "record_windows", "replay_files"]
+__all__ = ["Recording", "black_box", "fnv", "model_files", "noise_files", "record_windows", "replay_files"]
 
 FNV_START, FNV_PRIME, WORD = 0xCBF29CE484222325, 0x100000001B3, (1 << 64) - 1
 CODE_BITS, AMOUNT_BITS = 12, 5
@@ -117,9 +117,6 @@ def model_files(
         "moves": (cells.step, 64),
         "samples": (samples, 16),
     }
-    if one.noisy:
-        noise = [noise_samples(one, 0, window, plan.steps).ravel() for window in range(windows)]
-        tables["noise"] = (np.concatenate(noise), 16)
 
     def file(table: str) -> str:
         return f"{name}_{layer}_{table}.mem"
@@ -141,7 +138,21 @@ def model_files(
     return {
         "spikeloom_array_model.v": _template("spikeloom_array_model"),
         f"{name}_{layer}_array.v": text,
+        **noise_files(name, plan, one, range(windows)),
     } | {file(table): _hex(values.tolist(), bits) for table, (values, bits) in tables.items()}
+
+
+def noise_files(name: str, plan: CrossbarPlan, array: ProgrammedArray, windows: Iterable[int]) -> dict[str, str]:
+    """The file of noise samples of the computing model; file name -> text, none for an array without noise.
+
+    Its window number k has the samples of windows[k].
+    """
+    one = array.chip(0)
+    if not one.noisy:
+        return {}
+    samples = [noise_samples(one, 0, window, plan.steps).ravel() for window in windows]
+    digits = np.concatenate(samples).astype(">i2").tobytes().hex("\n", 2)  # as _hex of 16 bits, but fast
+    return {f"{name}_{plan.name}_noise.mem": f"{digits}\n"}
 
 
 @dataclass(frozen=True, kw_only=True)

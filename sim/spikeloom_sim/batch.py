@@ -22,12 +22,13 @@ from typing import Any
 
 import numpy as np
 
-from spikeloom.chip import UNREAD
+from spikeloom.chip import UNREAD, array_files
 from spikeloom.errors import InputError, SpikeloomError
 from spikeloom.items import AddressMap, EventSlots, address_bits, decode_events, encode_events
+from spikeloom.project import Project
 from spikeloom.tools import cache_folder, require_tool, tool_environment
 
-__all__ = ["BatchResult", "CompiledDesign", "compile_design", "simulated"]
+__all__ = ["BatchResult", "CompiledDesign", "compile_chip", "compile_design", "simulated"]
 
 WORD = 32
 OPTIMISE = ["-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "-CFLAGS", "-O3 -march=native"]
@@ -369,6 +370,29 @@ def compile_design(
             progress("compiling")
             _compile(place, sources, manifest["top"], harness, ports, waveforms)
     return CompiledDesign(program=program, folder=data, manifest=manifest)
+
+
+def compile_chip(
+    project: Project,
+    folder: Path,
+    manifest: dict,
+    place: Path,
+    *,
+    windows: int,
+    waveforms: bool = False,
+    progress: Callable[[str], None] = lambda text: None,
+) -> CompiledDesign:
+    """Compile the chip of the export in `folder`, with noise samples of so many windows.
+
+    The export has those of a few windows only; `place`, an empty folder, gets others, and the program reads them there.
+    """
+    top = f"{manifest['chip']['top']}.v"
+    (place / "chip").mkdir()
+    (place / "rtl").symlink_to((folder / "rtl").resolve())
+    for name, text in array_files(project, windows=windows).items():
+        (place / "chip" / name).write_text(text)
+    (place / "chip" / top).write_bytes((folder / "chip" / top).read_bytes())
+    return compile_design(place, manifest, waveforms=waveforms, progress=progress)
 
 
 def simulated(folder: Path, manifest: dict) -> tuple[dict, list[Path], Path]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from spikeloom.chip import UNREAD, array_files
+from spikeloom.chip import UNREAD
 from spikeloom.errors import InputError, SpikeloomError
 from spikeloom.export import check_fresh, verilog
 from spikeloom.mapping.cost_models import cost_model
@@ -28,7 +28,7 @@ from spikeloom.project import Inputs, Project
 from spikeloom.tools import require_tool, tool_environment
 from spikeloom.vectors import expected_streams, load_flag, load_stream, stimulus_words
 
-from .batch import BatchResult, CompiledDesign, compile_design, simulated
+from .batch import BatchResult, CompiledDesign, compile_chip, compile_design, simulated
 
 __all__ = ["ENGINES", "SimulationOptions", "simulate_build"]
 
@@ -183,12 +183,16 @@ class _Batch(_Run):
     """Compiled RTL, no Python in the clock loop."""
 
     def run(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        with tempfile.TemporaryDirectory(prefix="spikeloom-") as scratch:
+            return self._run(Path(scratch))
+
+    def _run(self, scratch: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         options, plan = self.options, self.plan
         versions = {"verilator": str(require_tool("verilator").version)}
         self.progress("compiling", 0.0)
         inputs = self.project.inputs(self.count())
         batch = len(inputs.spikes)
-        design = self._design(batch)
+        design = self._design(batch, scratch)
         mismatches: dict[str, int | None] = {"spikes": 0, "decisions": 0, "readouts": None, "potentials": None}
         mismatches |= {"cycles": 0 if options.stall == 0 else None}
         if plan.decision == "none":
@@ -232,7 +236,7 @@ class _Batch(_Run):
         waveform = None
         if self.project.is_analog and options.waveform:
             waveform = "example.vcd"
-            traced = self._design(1, waveforms=True)
+            traced = self._design(1, scratch, waveforms=True)
             traced.run(_slice(inputs, 0, 1).spikes, isolated=True, waveform=self.target / waveform)
         elif options.potentials or options.waveform:
             waveform = "example.vcd" if options.waveform else None
@@ -240,19 +244,13 @@ class _Batch(_Run):
             mismatches["potentials"] = self._potentials(inputs, arrays)
         return self.summary(arrays, mismatches, versions, waveform), arrays
 
-    def _design(self, batch: int, *, waveforms: bool = False) -> CompiledDesign:
+    def _design(self, batch: int, scratch: Path, *, waveforms: bool = False) -> CompiledDesign:
         """The export as a program; of a chip, with noise samples for as many inputs as are played at a time."""
         chip, needed = self.manifest.get("chip"), min(batch, CHUNK)
         if chip is None or needed <= chip["windows"]:
             return compile_design(self.folder, self.manifest, waveforms=waveforms)
-        place = self.target / "chip"  # powers of two, so that few programs serve all batches
-        place.mkdir(exist_ok=True)
-        (self.target / "rtl").symlink_to((self.folder / "rtl").resolve())
-        for name, text in array_files(self.project, windows=1 << (needed - 1).bit_length()).items():
-            (place / name).write_text(text)
-        top = f"{chip['top']}.v"
-        (place / top).write_bytes((self.folder / "chip" / top).read_bytes())
-        return compile_design(self.target, self.manifest, waveforms=waveforms)
+        windows = 1 << (needed - 1).bit_length()  # powers of two, so that few programs serve all batches
+        return compile_chip(self.project, self.folder, self.manifest, scratch, windows=windows, waveforms=waveforms)
 
     def _currents(self, inputs: Inputs) -> list[list[int]] | None:
         if inputs.current is None:

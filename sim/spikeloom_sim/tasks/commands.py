@@ -13,6 +13,8 @@ from spikeloom.ui import Session, session
 
 __all__ = ["tasks"]
 
+MODELS = {"digital": "the integer reference", "crossbar": "the Python model of the chip"}
+
 WeightsOption = Annotated[
     str,
     typer.Option(help="own, published (below SPIKELOOM_DATA), or a folder of fc1_weight.csv and fc2_weight.csv"),
@@ -27,11 +29,13 @@ def _group() -> None:
 
 @tasks.command()
 def interception(
-    controller: Annotated[str, typer.Option(help="float, digital (RTL), crossbar (analog models) or all")] = "all",
+    controller: Annotated[
+        str, typer.Option(help="float, digital (RTL), crossbar (RTL), analog (models) or all")
+    ] = "all",
     trajectories: Annotated[int, typer.Option(help="how many prey")] = 200,
     seed: Annotated[int, typer.Option(help="seed of the prey")] = 0,
     weights: WeightsOption = "own",
-    chips: Annotated[int, typer.Option(help="chips of the crossbar's Monte-Carlo figures")] = 20,
+    chips: Annotated[int, typer.Option(help="chips of the Monte-Carlo figures of analog")] = 20,
     animation: Annotated[bool, typer.Option(help="write pursuit.gif")] = True,
     out: OutOption = None,
     as_json: JsonOption = False,
@@ -57,11 +61,10 @@ def interception(
         _show(ui, result)
         target = folder / "task"
         ui.done({**result, "folder": str(target)}, f"wrote {target}")
-        rtl = result["controllers"].get("digital", {}).get("rtl", {})
-        if rtl.get("wrong_counts") or rtl.get("wrong_spikes"):
+        wrong = [name for name, rtl in _on_rtl(result) if rtl["wrong_counts"] or rtl["wrong_spikes"]]
+        if wrong:
             raise SpikeloomError(
-                f"interception: {rtl['wrong_counts']} spike counts and the spikes of {rtl['wrong_spikes']} inferences "
-                "on RTL differ from the integer reference"
+                f"interception: the answers of {' and '.join(wrong)} on RTL differ from the model's: see the figures"
             )
 
 
@@ -133,10 +136,10 @@ def _show(ui: Session, result: dict[str, Any]) -> None:
         ["input", "mean", "std", "quartile 1", "median", "quartile 3"],
         [[name, *(f"{value:.3f}" for value in row.values())] for name, row in result["inputs"].items()],
     )
-    ladder = result["controllers"].get("crossbar", {}).get("ladder")
+    ladder = result["controllers"].get("analog", {}).get("ladder")
     if ladder:
         ui.table(
-            "crossbar, open loop, effect by effect",
+            "analog models, open loop, effect by effect",
             ["circuit", "chips", "MSE, median", "MSE, p95", "correlation, median", "spike bias"],
             [
                 [name, row["chips"], f"{row['mse_median']:.2e}", f"{row['mse_p95']:.2e}",
@@ -145,13 +148,17 @@ def _show(ui: Session, result: dict[str, Any]) -> None:
                 for name, row in ladder.items()
             ],
         )  # fmt: skip
-    rtl = result["controllers"].get("digital", {}).get("rtl")
-    if rtl:
+    for name, rtl in _on_rtl(result):
         ui.note(
-            f"RTL in the loop: {rtl['inferences']} inferences, {rtl['wrong_counts']} spike counts and "
-            f"{rtl['wrong_spikes']} spike trains differ from the integer reference, "
+            f"{name} on RTL in the loop: {rtl['inferences']} inferences, {rtl['wrong_counts']} spike counts and "
+            f"{rtl['wrong_spikes']} spike trains differ from {MODELS[name]}, "
             f"{rtl['cycles_per_inference']} cycles per inference"
         )
+
+
+def _on_rtl(result: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Controllers that ran on RTL, and how that went."""
+    return [(name, figures["rtl"]) for name, figures in result["controllers"].items() if "rtl" in figures]
 
 
 def _errors(figures: dict[str, Any]) -> list[str | None]:

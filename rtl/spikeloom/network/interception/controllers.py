@@ -46,7 +46,7 @@ class ReferenceController:
         """Output spikes, int64 [B]."""
         return self.spikes(values)[1].sum(axis=1, dtype=np.int64)
 
-    def spikes(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def spikes(self, values: np.ndarray, keys: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Spikes of the hidden neurons, uint8 [B, STEPS, 30], and of the output, uint8 [B, STEPS]."""
         given = encode(values)
         batch, steps, _ = given.shape

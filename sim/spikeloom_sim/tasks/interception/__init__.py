@@ -1,14 +1,17 @@
-"""The interception task with the controllers that are hardware: the digital core on RTL, the crossbar."""
+"""The interception task with the controllers that are hardware: the digital core and the crossbar core, both as
+compiled RTL, and the analog models of the published circuit."""
 
-from .crossbar import ALL_EFFECTS, LADDER, CrossbarController, Effects
-from .digital import DigitalController, task_project
+from .analog import ALL_EFFECTS, LADDER, AnalogController, Effects
+from .core import CoreController, CrossbarController, DigitalController, crossbar_config, task_project
 from .measure import Comparison, compare, compare_chips, loop_figures
 from .run import TaskOptions, climb, run_task
 
 __all__ = [
     "ALL_EFFECTS",
     "LADDER",
+    "AnalogController",
     "Comparison",
+    "CoreController",
     "CrossbarController",
     "DigitalController",
     "Effects",
@@ -16,6 +19,7 @@ __all__ = [
     "climb",
     "compare",
     "compare_chips",
+    "crossbar_config",
     "loop_figures",
     "run_task",
     "task_project",

@@ -9,15 +9,20 @@ from spikeloom.network.interception import STEPS, Controller, Pursuit, Reference
 from spikeloom.network.interception.prey import POINTS
 from spikeloom.network.interception.pursuit import observation_keys
 
-from .crossbar import CrossbarController
-from .digital import DigitalController
+from .analog import AnalogController
+from .core import CoreController
 
 __all__ = ["animate", "most_telling"]
 
 FRAME_MS, PAUSE_MS = 330, 2000  # the end stays for a while
 CANDIDATES = 200
 PREY, PREDATOR, INPUT, HIDDEN, OUTPUT = "#c0392b", "#1f5fa8", "#555555", "#8fb4d9", "#1f5fa8"
-TITLES = {"float": "float reference", "digital": "digital core, RTL", "crossbar": "memristor crossbar, analog model"}
+TITLES = {
+    "float": "float reference",
+    "digital": "digital core, RTL",
+    "crossbar": "crossbar core, RTL",
+    "analog": "analog models",
+}
 
 
 def most_telling(loops: Mapping[str, Pursuit]) -> int:
@@ -28,12 +33,12 @@ def most_telling(loops: Mapping[str, Pursuit]) -> int:
 
 def rasters(controller: Controller, values: np.ndarray, keys: np.ndarray) -> list[list[np.ndarray]]:
     """Spike times in steps of each observation [B, 4]: 4 inputs, the hidden neurons, the output."""
-    if isinstance(controller, CrossbarController):
+    if isinstance(controller, AnalogController):
         return controller.trains(values, keys) if len(values) else []
-    if not isinstance(controller, (ReferenceController, DigitalController)):
+    if not isinstance(controller, (ReferenceController, CoreController)):
         raise TypeError(f"{controller.name} shows no spikes")
     given = encode(values)
-    hidden, output = controller.spikes(values)
+    hidden, output = controller.spikes(values, keys)
     rows = np.concatenate([given, hidden, output[:, :, None]], axis=2)
     return [[np.flatnonzero(train) for train in one.T] for one in rows]
 

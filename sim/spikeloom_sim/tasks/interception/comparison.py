@@ -39,8 +39,8 @@ from spikeloom_analog import (
     dead_time,
 )
 
-from .crossbar import BANDWIDTH, OFFSET, PULSE, UNIT_RESISTANCE, WINDOW
-from .digital import task_project
+from .analog import BANDWIDTH, OFFSET, PULSE, UNIT_RESISTANCE, WINDOW
+from .core import task_project
 from .measure import compare, compare_chips, describe_inputs
 
 __all__ = ["CLOCKS", "PUBLISHED", "CompareOptions", "compare_interception", "pdk_libraries"]

@@ -1,4 +1,5 @@
-"""`spikeloom task interception`: reference, digital core on RTL and crossbar, open loop and each in its own loop."""
+"""`spikeloom task interception`: reference, digital and crossbar core on RTL, analog models, open loop and each in its
+own loop."""
 
 import json
 import tempfile
@@ -25,15 +26,16 @@ from spikeloom.network.interception import (
 )
 from spikeloom.output import check_replaceable, replace_folder
 
-from .crossbar import LADDER, CrossbarController
-from .digital import DigitalController, task_project
+from .analog import LADDER, AnalogController
+from .core import CoreController, CrossbarController, DigitalController, crossbar_config, task_project
 from .measure import compare, compare_chips, describe_inputs, loop_figures
 
 __all__ = ["CONTROLLERS", "NAME", "TaskOptions", "climb", "run_task"]
 
 SCHEMA = 1
-NAME = "interception"
-CONTROLLERS = ("float", "digital", "crossbar")
+NAME, CROSSBAR = "interception", "interception_crossbar"
+"""The digital and the crossbar core, and their folders."""
+CONTROLLERS = ("float", "digital", "crossbar", "analog")
 MAX_TRAJECTORIES = 100_000
 MAX_CHIPS = 10_000
 CHIPS_AT_A_TIME = 5
@@ -46,8 +48,8 @@ class TaskOptions:
     """What to run.
 
     `controller` is one of CONTROLLERS or all; the float reference always runs, for the others are measured against
-    it. `trajectories` prey of `seed`. `weights`: own, published or a folder. `chips`: chips of the crossbar, seeds 0,
-    1, ... of the Monte-Carlo figures; chip 0 is the one in the loop. `animate` writes pursuit.gif.
+    it. `trajectories` prey of `seed`. `weights`: own, published or a folder. `chips`: chips of the analog models, seeds
+    0, 1, ... of the Monte-Carlo figures; chip 0 is the one in the loops. `animate` writes pursuit.gif.
 
     Raises
     ------
@@ -85,7 +87,7 @@ def climb(
     chips: int,
     progress: Callable[[str, float], None] = lambda name, share: None,
 ) -> dict[str, dict[str, Any]]:
-    """The ladder: the crossbar with one effect after the other, open loop, against the float reference.
+    """The ladder: the analog models with one effect after the other, open loop, against the float reference.
 
     Parameters
     ----------
@@ -102,14 +104,15 @@ def climb(
         seeds, parts = list(range(chips if effects.varies else 1)), []
         for first in range(0, len(seeds), CHIPS_AT_A_TIME):
             progress(name, first / len(seeds))
-            some = CrossbarController(weights, effects, seeds[first : first + CHIPS_AT_A_TIME])
+            some = AnalogController(weights, effects, seeds[first : first + CHIPS_AT_A_TIME])
             parts.append(some.chip_counts(values, keys))
         found[name] = compare_chips(np.concatenate(parts), wanted)
     return found
 
 
 def run_task(options: TaskOptions, folder: Path, progress: Progress = lambda text, share=None: None) -> dict[str, Any]:
-    """Run the task; the build of the core goes to `folder`, results to `folder`/task, replaced as a whole.
+    """Run the task; the digital core goes to `folder`, the crossbar core to a folder beside it, results to
+    `folder`/task, each replaced as a whole.
 
     Returns what result.json holds. A mismatch is not an exception: it is in the result.
 
@@ -121,7 +124,8 @@ def run_task(options: TaskOptions, folder: Path, progress: Progress = lambda tex
         If the simulation fails.
     """
     weights = load_weights(options.weights)
-    check_replaceable(folder)
+    for place in (folder, folder.parent / CROSSBAR):
+        check_replaceable(place)
     with tempfile.TemporaryDirectory(prefix="spikeloom-") as scratch:
         return _Run(options, weights, folder, Path(scratch), progress).run()
 
@@ -151,18 +155,13 @@ class _Run:
             if name != "float":
                 self.progress(f"{name} on recorded inputs", None)
                 figures[name]["open_loop"] = compare(controller.counts(recorded, keys), wanted).to_json()
-            if isinstance(controller, CrossbarController) and len(recorded):
+            if isinstance(controller, AnalogController) and len(recorded):
                 figures[name]["ladder"] = climb(
                     self.weights, recorded, keys, options.chips,
-                    lambda effect, share: self.progress(f"crossbar, {effect}", share),
+                    lambda effect, share: self.progress(f"analog, {effect}", share),
                 )  # fmt: skip
-            if isinstance(controller, DigitalController):
-                figures[name]["rtl"] = {
-                    "inferences": controller.inferences,
-                    "wrong_counts": controller.wrong_counts,
-                    "wrong_spikes": controller.wrong_spikes,
-                    "cycles_per_inference": round(controller.cycles / max(1, controller.inferences), 2),
-                }
+            if isinstance(controller, CoreController):
+                figures[name]["rtl"] = controller.rtl_figures()
         result = {
             "schema": SCHEMA,
             "task": NAME,
@@ -182,11 +181,16 @@ class _Run:
     def _controllers(self) -> dict[str, Controller]:
         """The controllers that are wanted, each ready to run: what is missing is told now."""
         made: dict[str, Controller] = {"float": ReferenceController(self.weights)}
-        if "digital" in self.options.wanted:
-            project = task_project(self.weights, self.scratch)
-            made["digital"] = DigitalController.build(project, self.folder, lambda text: self.progress(text, None))
-        if "crossbar" in self.options.wanted:
-            made["crossbar"] = CrossbarController(self.weights)
+        for name, kind, design, core in (
+            ("digital", DigitalController, NAME, None),
+            ("crossbar", CrossbarController, CROSSBAR, crossbar_config()),
+        ):
+            if name in self.options.wanted:
+                project = task_project(self.weights, self.scratch / design, core, design)
+                place = self.folder.parent / design if kind is CrossbarController else self.folder
+                made[name] = kind.build(project, place, lambda text, name=name: self.progress(f"{name}, {text}", None))
+        if "analog" in self.options.wanted:
+            made["analog"] = AnalogController(self.weights)
         return made
 
     def _write(self, result: dict[str, Any], controllers: dict[str, Controller]) -> None:
@@ -195,11 +199,11 @@ class _Run:
                 pass  # an empty one that is ours
         with replace_folder(self.folder / "task") as target:
             (target / "result.json").write_text(json.dumps(result, indent=1, sort_keys=True) + "\n")
-            digital = controllers.get("digital")
-            if isinstance(digital, DigitalController):  # for `spikeloom synth` and the other commands
-                config = digital.project.config
-                (target / f"{NAME}.toml").write_text(render_config(config))
-                (target / config.network.file).write_bytes(digital.project.network_file.read_bytes())
+            for controller in controllers.values():
+                if isinstance(controller, CoreController):  # for `spikeloom synth` and the other commands
+                    config = controller.project.config
+                    (target / f"{config.name}.toml").write_text(render_config(config))
+                    (target / config.network.file).write_bytes(controller.project.network_file.read_bytes())
             arrays: dict[str, Any] = self._arrays()
             np.savez_compressed(target / "pursuits.npz", **arrays)
             if self.options.animate:

@@ -1,4 +1,4 @@
-"""The memristor crossbar as controller: analog models of the published circuit, effect by effect.
+"""The analog models of the published circuit as controller, effect by effect: no gateware, no clock.
 
 Defaults are those of the published SKY130 circuit (`IFNeuron.sky130`, `RRAM.sky130`): weight w is a resistance of
 178.2 kOhm / w, gated cells, pulses and reset of 55 ns, a window of 24 us. The 4 input neurons stand for the pulse
@@ -13,7 +13,7 @@ from spikeloom.errors import InputError
 from spikeloom.network.interception import STEPS, Weights, encode, spike_counts
 from spikeloom_analog import RRAM, AnalogNetwork, IFNeuron, Pulses, dead_time, ideal
 
-__all__ = ["ALL_EFFECTS", "LADDER", "PULSE", "WINDOW", "CrossbarController", "Effects", "analog_network"]
+__all__ = ["ALL_EFFECTS", "LADDER", "PULSE", "WINDOW", "AnalogController", "Effects", "analog_network"]
 
 WINDOW = 24e-6
 PULSE = 55e-9
@@ -93,11 +93,11 @@ def analog_network(weights: Weights, effects: Effects, chips: int | range | list
     )
 
 
-class CrossbarController:
+class AnalogController:
     """One chip, or several at once for Monte-Carlo figures."""
 
     def __init__(
-        self, weights: Weights, effects: Effects = ALL_EFFECTS, chips: int | range | list[int] = 0, name="crossbar"
+        self, weights: Weights, effects: Effects = ALL_EFFECTS, chips: int | range | list[int] = 0, name="analog"
     ):
         self.effects, self.name = effects, name
         self.network = analog_network(weights, effects, chips)
