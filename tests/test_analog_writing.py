@@ -7,11 +7,13 @@ import pytest
 from scipy.integrate import solve_ivp
 
 from spikeloom.errors import InputError
-from spikeloom_analog.chip import StuckAt
+from spikeloom.mapping.write_verify import FIRST_AMPLITUDES, WriteVerifyPlan
+from spikeloom_analog.cells import CellArray, cell_tables, conductances, levels_of, write_verify
 from spikeloom_analog.device_files import load_device
-from spikeloom_analog.devices import RRAM
+from spikeloom_analog.devices import RRAM, Device
+from spikeloom_analog.laws import FixedNoise
 from spikeloom_analog.switching import VTEAM, StanfordPKU
-from spikeloom_analog.writing import LogResponse, TableResponse, WritableCells, write_verify
+from spikeloom_analog.writing import GapPulse, TableResponse, first_amplitudes
 
 
 def test_vteam_by_hand():
@@ -59,48 +61,96 @@ def test_stanford_range():
 def test_write_verify_on_41_levels():
     """Cycle-to-cycle and read noise, 5 % stuck cells: the good ones arrive, the stuck ones are found."""
     device = RRAM.sky130()
-    cells = WritableCells(device, 20_000, seed=3, faults=StuckAt(0.025, 0.025))
-    level = np.random.Generator(np.random.Philox(5)).integers(0, 41, 20_000)
-    result = write_verify(cells, level)
+    tables = cell_tables(device, (100, 100, 2), seed=3, stuck=0.05)
+    cells = CellArray(tables)
+    level = np.random.Generator(np.random.Philox(5)).integers(0, 41, tables.shape)
+    result = write_verify(cells, levels_of(device)[level], WriteVerifyPlan())
     grid = device.level_conductances
-    edge = np.concatenate([[0.0], (grid[1:] + grid[:-1]) / 2, [1.0]])
-    within = (cells.conductance > edge[level]) & (cells.conductance < edge[level + 1])
-    good = cells.stuck == 0
-    assert within[good].mean() >= 0.99
+    away = np.abs(np.log(conductances(cells) / grid[level])) > np.log(grid[1] / grid[0]) / 2
+    good = ~tables.stuck
+    assert (~away)[good].mean() >= 0.99
     assert np.median(result.pulses[good]) <= 30
-    away = ~good & ~within  # a cell stuck where it should be is no fault
-    assert away.sum() > 900
-    assert result.fault[away].all()
+    found = ~good & away  # a cell stuck where it should be is no fault
+    assert found.sum() > 900
+    assert result.fault[found].all()
     assert result.fault[good].mean() < 0.01
 
 
 def test_write_noise_is_by_cell():
-    """Cells written in another order, or alone, end at the same conductance."""
-    device = RRAM.sky130()
-    together, turns = (WritableCells(device, 50, seed=1) for _ in range(2))
+    """Cells written in another order, or alone, end at the same conductance; no two pulses or reads are alike."""
+    tables = cell_tables(RRAM.sky130(), (5, 10, 1), seed=1)
+    together, turns = CellArray(tables), CellArray(tables)
+    everywhere = np.ones(tables.shape, bool)
     for _ in range(3):
-        together.pulse(np.arange(50), np.ones(50, bool), 0.5)
-    for cell in np.arange(50)[::-1]:
+        together.pulse(everywhere, everywhere, np.full(tables.shape, 12))
+    for row, column, cell in list(np.ndindex(*tables.shape))[::-1]:
         for _ in range(3):
-            turns.pulse(np.array([cell]), np.ones(1, bool), 0.5)
-    np.testing.assert_array_equal(together.conductance, turns.conductance)
-    assert len(np.unique(together.conductance)) == 50
-    np.testing.assert_array_equal(together.read(np.arange(50))[7], turns.read(np.array([7]))[0])
+            turns.access(0, row, column, cell, 12)
+    np.testing.assert_array_equal(together.state, turns.state)
+    assert len(np.unique(together.state - tables.state)) > 30
+    assert turns.access(2, 3, 4, 0, 0) == together.read(everywhere, 0)[3, 4, 0]
+    assert len({turns.access(2, 3, 4, 0, 0) for _ in range(6)}) > 3
 
 
 def test_longer_reads_are_quieter():
-    cells = WritableCells(RRAM.sky130(), 4000, seed=1)
-    short, long = cells.read(np.arange(4000)).std(), cells.read(np.arange(4000), 1e-6).std()
-    assert short / long == pytest.approx(10, rel=0.1)  # 100 values of 10 ns
+    device = RRAM.sky130()
+    tables = cell_tables(device, (40, 50, 2), seed=1, conductance=np.full((40, 50, 2), device.g_max / 2))
+    cells, everywhere = CellArray(tables), np.ones((40, 50, 2), bool)
+    spread = [(cells.read(everywhere, average) / tables.gain[:, None]).std(axis=(0, 2)).mean() for average in (0, 6)]
+    assert spread[0] / spread[1] == pytest.approx(8, rel=0.1)
+
+
+def test_gap_pulse_is_the_speed_of_the_switching_model():
+    """By hand: 55 ns, 10 m/s exp(-0.6 / kT) sinh(16 a0 V / (t_ox kT)) over g0 = a0 = 0.25 nm, at 300 K."""
+    kt = 1.380649e-23 * 300 / 1.602176634e-19
+    volts = 0.80 + 0.02 * np.arange(32)
+    wanted = 55e-9 * 10 * np.exp(-0.6 / kt) * np.sinh(16 * 0.25 / 12 * volts / kt) / 0.25e-9
+    np.testing.assert_allclose(GapPulse().moves(), wanted, rtol=1e-9)
+    g = np.array([2e-5])
+    moved = abs(np.log(GapPulse().law.apply(g, 1.2, 55e-9) / g))  # the whole model, integrated over the pulse
+    assert GapPulse().moves()[20] == pytest.approx(moved[0], rel=1e-3)
+    assert first_amplitudes(GapPulse()) == FIRST_AMPLITUDES
+
+
+UP, DOWN = np.array([1e-6, 3e-6, 4e-6, 4.5e-6]), np.array([4.5e-6, 2e-6, 1e-6])
+
+
+def measured(g, **changes):
+    """Cells at conductances g [S] that move along UP and DOWN."""
+    device = Device(name="mine", g_min=1e-6, g_max=4.5e-6)
+    shape = (1, 1, len(g))
+    return CellArray(
+        cell_tables(device, shape, response=TableResponse(UP, DOWN, **changes), conductance=np.reshape(g, shape))
+    )
 
 
 def test_measured_response_follows_the_curve():
-    up, down = np.array([1e-6, 3e-6, 4e-6, 4.5e-6]), np.array([4.5e-6, 2e-6, 1e-6])
-    response = TableResponse(up, down)
-    g = np.array([1e-6, 2e-6, 4.5e-6, 3.25e-6])
-    one, none = np.ones(4), np.zeros(4)
-    np.testing.assert_allclose(response.change(g, one > 0, one, none), [3e-6, 3.5e-6, 4.5e-6, 4.125e-6])
-    np.testing.assert_allclose(response.change(g, one < 0, one, none), [1e-6, 1e-6, 2e-6, 1.5e-6])
+    """Full pulses go from point to point, and no further than the ends."""
+    for curve, kind in ((UP, 0), (DOWN, 1)):
+        cells = measured(curve[:1])
+        for expected in (*curve[1:], curve[-1]):
+            cells.access(kind, 0, 0, 0, 31)
+            assert conductances(cells).item() == pytest.approx(expected, rel=2e-3)
+    half = measured([1e-6, 2e-6])  # between points a pulse moves as from the one below, in ln G
+    half.pulse(np.ones((1, 1, 2), bool), np.ones((1, 1, 2), bool), np.full((1, 1, 2), 31))
+    np.testing.assert_allclose(conductances(half)[0, 0], [3e-6, 4.5e-6], rtol=2e-3)
+    assert np.all(np.diff(TableResponse(UP, DOWN).moves()) >= 0)
+
+
+def test_measured_response_is_written_and_verified():
+    """The same plan brings cells of a measured device, 40 unequal pulses from end to end, to their targets."""
+    n = np.arange(41)
+    up = 1e-6 + 39e-6 * (1 - np.exp(-n / 12)) / (1 - np.exp(-40 / 12))
+    device = Device(name="mine", g_min=1e-6, g_max=40e-6, levels=16, spacing="log", read=(FixedNoise(2e-7),))
+    tables = cell_tables(device, (20, 20, 1), response=TableResponse(up, up[::-1], 0.3), stuck=0.05)
+    cells = CellArray(tables)
+    level = np.random.default_rng(1).integers(0, 16, tables.shape)
+    result = write_verify(cells, levels_of(device)[level], WriteVerifyPlan())
+    grid = device.level_conductances
+    away = np.abs(np.log(conductances(cells) / grid[level])) > np.log(grid[1] / grid[0]) / 2
+    assert (~away)[~tables.stuck].mean() > 0.97
+    assert result.fault[tables.stuck & away].all()
+    assert np.median(result.pulses) <= 30
 
 
 FILES = {
@@ -133,9 +183,10 @@ def test_device_of_a_user(tmp_path):
     assert user.device.level_conductances.tolist() == pytest.approx([1e-6, 3e-6, 5e-6, 7e-6, 9e-6])
     assert user.device.programming[0].sigma(np.array([5e-6]))[0] == pytest.approx(2.5e-7)
     assert user.device.sources["programming"] == "wafer 7"
-    cells = WritableCells(user.device, 3, response=user.response)
-    cells.pulse(np.arange(3), np.ones(3, bool))
-    np.testing.assert_allclose(cells.conductance, 5e-6)
+    assert user.response is not None
+    cells = CellArray(cell_tables(user.device, (1, 1, 1), response=user.response, conductance=np.full((1, 1, 1), 1e-6)))
+    cells.access(0, 0, 0, 0, 31)
+    assert conductances(cells).item() == pytest.approx(5e-6, rel=2e-3)
 
 
 @pytest.mark.parametrize(
@@ -191,27 +242,20 @@ def test_bad_measurements(tmp_path, files, message):
     [
         (lambda: VTEAM(r_off=10.0), "VTEAM r_off: 10.0 was given; accepted: above r_on"),
         (lambda: StanfordPKU(r_on=-5.0), "StanfordPKU r_on: -5.0 was given"),
-        (lambda: LogResponse(step=0.0), "step: 0.0 was given"),
+        (lambda: GapPulse(width=0.0), "write pulse width: 0.0 was given"),
         (
             lambda: TableResponse(np.array([1e-6, 1e-6]), np.array([2e-6, 1e-6])),
             "pulse response up: accepted: two",
         ),
-        (lambda: WritableCells(RRAM.wan2022(), 3), "rram_wan2022: g_min 0 was given; accepted with LogResponse"),
-        (lambda: write_verify(WritableCells(RRAM.sky130(), 2), np.array([0, 41])), r"level\[1\]: 41 was given"),
+        (
+            lambda: write_verify(
+                CellArray(cell_tables(RRAM.sky130(), (1, 1, 1))), np.zeros((1, 1, 1)), WriteVerifyPlan()
+            ),
+            "targets: accepted: whole numbers from 1 to 4095",
+        ),
+        (lambda: cell_tables(RRAM.sky130(), (1, 1, 1), stuck=1.5), "stuck: 1.5 was given; accepted: a number from 0"),
     ],
 )
 def test_bad_input(build, message):
     with pytest.raises(InputError, match=message):
         build()
-
-
-def test_pulses_of_a_cell_differ():
-    """No two pulses and no two reads have the same noise."""
-    cells = WritableCells(RRAM.sky130(), 1, seed=1, response=LogResponse(step=0.1, cycle_to_cycle=0.3))
-    steps, reads = [], []
-    for _ in range(6):
-        before = cells.conductance[0]
-        cells.pulse(np.array([0]), np.ones(1, bool), 0.5)
-        steps.append(math.log(cells.conductance[0] / before))
-        reads.append(cells.read(np.array([0]))[0] / cells.conductance[0])
-    assert len({round(step, 12) for step in steps}) == len({round(read, 12) for read in reads}) == 6

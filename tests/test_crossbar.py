@@ -7,8 +7,9 @@ from amaranth.sim import Simulator
 from crossbar_bench import SHORT, plan_of, random_array, run_engine
 from spikeloom.cores.crossbar.capture import SpikeCapture
 from spikeloom.cores.crossbar.programmer import CommandKind
+from spikeloom.mapping.write_verify import WriteVerifyPlan
 from spikeloom.windows import WindowTiming
-from spikeloom_analog.cells import CellArray, calibrated, cell_tables, levels_of, write_verify, write_verify_plan
+from spikeloom_analog.cells import CellArray, calibrated, cell_tables, levels_of, write_verify
 from spikeloom_analog.devices import RRAM
 from spikeloom_analog.port import ArrayPort
 
@@ -115,7 +116,7 @@ def test_write_verify_equals_its_model_pulse_for_pulse(stall):
     device = RRAM.sky130()
     rows, columns, cells = 3, 4, 2
     tables = cell_tables(device, (rows, columns, cells), seed=3, stuck=0.25)
-    plan = write_verify_plan(device, most_pulses=20)
+    plan = WriteVerifyPlan(most_pulses=20)
     levels = np.random.default_rng(1).integers(0, 41, tables.shape)
     targets = levels_of(device)[levels]
     golden = CellArray(tables)
@@ -150,7 +151,7 @@ def test_write_verify_equals_its_model_pulse_for_pulse(stall):
 def test_calibration_without_usable_gain_is_a_fault():
     tables = cell_tables(RRAM.sky130(), (1, 3, 1), column_gain=0.0)
     tables.gain[1], tables.gain[2] = 0, 1500  # dead, and below a half
-    plan = write_verify_plan(RRAM.sky130())
+    plan = WriteVerifyPlan()
     array = random_array(1, 3)
     port = ArrayPort(array, steps=1, cells=CellArray(tables))
     commands = [{"kind": CommandKind.CALIBRATE, "column": n} for n in range(3)]
@@ -165,7 +166,7 @@ def test_programmed_cells_carry_the_charge_of_their_new_conductance():
     cells = CellArray(tables)
     array = random_array(1, 1)
     port = ArrayPort(array, steps=1, cells=cells)
-    write_verify(cells, np.full((1, 1, 2), int(levels_of(device)[20])), write_verify_plan(device))
+    write_verify(cells, np.full((1, 1, 2), int(levels_of(device)[20])), WriteVerifyPlan())
     port.access(kind=0, row=0, column=0, cell=0, amount=0)
     g = device.g_min * np.exp(cells.state / 1024).sum()
     assert port.array.charge.item() == pytest.approx(0.05 * g / 73.5e-15 * 5e-9 / 1e-8, rel=1e-3)

@@ -6,9 +6,10 @@ both on many chips (`network`), converters (`converters`), the write path (`swit
 equations, the sources of the defaults and what was measured.
 """
 
+from .cells import CellArray, Written, cell_tables, write_verify
 from .chip import Chips, StuckAt
 from .converters import ADC, DAC, ConverterArray, DACArray
-from .core import CodeCore, PulseCore
+from .core import CodeCore
 from .crossbar import Crossbar, IRLossWarning, Wire, differential
 from .device_files import UserDevice, load_device
 from .devices import PCM, RRAM, Device, ideal
@@ -17,7 +18,7 @@ from .network import AnalogLayer, AnalogNetwork, Pulses
 from .neurons import IFNeuron, NeuronArray, Spikes, dead_time, integrate
 from .switching import VTEAM, StanfordPKU
 from .tiles import TiledCrossbar
-from .writing import LogResponse, TableResponse, Verified, WritableCells, write_verify
+from .writing import GapPulse, TableResponse
 
 __all__ = [
     "ADC",
@@ -28,6 +29,7 @@ __all__ = [
     "AnalogEnergy",
     "AnalogLayer",
     "AnalogNetwork",
+    "CellArray",
     "Chips",
     "CodeCore",
     "ConverterArray",
@@ -35,11 +37,10 @@ __all__ = [
     "DACArray",
     "Device",
     "EnergyParameters",
+    "GapPulse",
     "IFNeuron",
     "IRLossWarning",
-    "LogResponse",
     "NeuronArray",
-    "PulseCore",
     "Pulses",
     "Spikes",
     "StanfordPKU",
@@ -47,10 +48,10 @@ __all__ = [
     "TableResponse",
     "TiledCrossbar",
     "UserDevice",
-    "Verified",
     "Wire",
-    "WritableCells",
+    "Written",
     "analog_energy",
+    "cell_tables",
     "dead_time",
     "differential",
     "ideal",

@@ -1,17 +1,20 @@
 """Cells that are written and read one by one, in integers, and the write-verify algorithm on whole arrays at once.
 
-The state of a cell is x = 1024 ln(G / g_min), a whole number. A pulse of amplitude a moves it, up (SET) or down
+The state of a cell is x = 1024 ln(G / lowest), a whole number. A pulse of amplitude a moves it, up (SET) or down
 (RESET), by
 
-    d = max(0, (((step[a] strength) >> 8) (4096 + ((z write_noise) >> 12))) >> 12)
+    d = max(0, (base (4096 + ((z write_noise) >> 12))) >> 12)
+    base = (((step[a] strength) >> 8) slope[x]) >> 12,  slope = rise for SET, fall for RESET
 
-and no further than the ends of its range; a stuck cell stays where it is. A read averaged over 2**k values gives
+and no further than the ends of its range; a stuck cell stays where it is (`writing` has the physics of a pulse). A read
+averaged over 2**k values gives
 
     code = clamp(offset + (((code16[x] + ((z sigma + 2**11) >> 12)) gain + 2**15) >> 16))
     sigma = isqrt(variance[x] >> k)
 
-of 12 bits; code16 and sigma have 4 fraction bits, gain has 12, strength 8. z are standard normal numbers times 2**12,
-rounded once, from Philox streams keyed by chip, core, purpose and by how many pulses (or reads) the cell has had.
+of 12 bits; code16 and sigma have 4 fraction bits, gain and slope have 12, strength 8. z are standard normal numbers
+times 2**12, rounded once, from Philox streams keyed by chip, core, purpose and by how many pulses (or reads) the cell
+has had.
 """
 
 from dataclasses import dataclass, field
@@ -23,18 +26,28 @@ from spikeloom.mapping.write_verify import (
     AMPLITUDES,
     BOOST_LIMIT,
     CODE_BITS,
-    DISTANCES,
     NEAREST,
     WriteVerifyPlan,
 )
 
+from .checks import fraction
 from .devices import Device
-from .laws import BOLTZMANN, ELECTRON, combined_sigma
+from .laws import combined_sigma
 from .neurons import IFNeuron
 from .programmed import QUANTUM, SAMPLE_LIMIT, integer_root
 from .streams import Purpose, normals, stream
+from .writing import GapPulse, Response
 
-__all__ = ["CellArray", "CellTables", "WritePulse", "Written", "cell_tables", "write_verify", "write_verify_plan"]
+__all__ = [
+    "CellArray",
+    "CellTables",
+    "Written",
+    "calibrated",
+    "cell_tables",
+    "conductances",
+    "levels_of",
+    "write_verify",
+]
 
 STATE = 1024
 """States per e-fold of the conductance."""
@@ -44,38 +57,6 @@ CODE_MAX = (1 << CODE_BITS) - 1
 SET, RESET, READ, REFERENCE = range(4)
 
 
-@dataclass(frozen=True, kw_only=True)
-class WritePulse:
-    """What one write pulse does: the gap law of the Stanford-PKU model, G ~ exp(-gap / g0), at a fixed temperature.
-
-        |d ln G| = width / g0 * velocity exp(-Ea / kT) sinh(gamma a0 q V / (tox kT)),  V = first + a * step
-
-    Constants: Stanford-PKU RRAM model (Jiang et al., SISPAD 2014; as in MemTorch). Assumed: the field enhancement of a
-    small gap (its cubic term is left out), no heating in a pulse of 55 ns, the voltages, and the two spreads: 30 % from
-    pulse to pulse and 30 % from cell to cell.
-    """
-
-    width: float = 55e-9
-    first: float = 0.80
-    step: float = 0.02
-    cycle_spread: float = 0.3
-    cell_spread: float = 0.3
-    temperature: float = 300.0
-    g0: float = 0.25e-9
-    velocity: float = 10.0
-    activation: float = 0.6
-    gamma: float = 16.0
-    a0: float = 0.25e-9
-    tox: float = 12e-9
-
-    def moves(self) -> np.ndarray:
-        """|d ln G| of each amplitude, [32]."""
-        kt = BOLTZMANN * self.temperature / ELECTRON  # in V
-        v = self.first + self.step * np.arange(AMPLITUDES)
-        speed = self.velocity * np.exp(-self.activation / kt) * np.sinh(self.gamma * self.a0 / self.tox * v / kt)
-        return self.width / self.g0 * speed
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CellTables:
     """Integers of an array of R x N synapses of K cells on one chip.
@@ -83,10 +64,11 @@ class CellTables:
     Members
     -------
     code16, variance : int64 [states], of a read. charge, charge_variance : int64 [states], of an open gate per cycle.
-    step : int64 [32]. write_noise : relative standard deviation times 2**12.
+    step : int64 [32]. rise, fall : int64 [states], of its slope. write_noise : relative standard deviation times 2**12.
     state : int64 [R, N, K], at first. strength : int64 [R, N, K]. stuck : bool [R, N, K].
     offset, gain, drive : int64 [N], of the read of a column, and of the charges of a column times 2**12.
     reference : code of the reference row without offset and gain error.
+    lowest : S, conductance of state 0.
     """
 
     code16: np.ndarray
@@ -94,6 +76,8 @@ class CellTables:
     charge: np.ndarray
     charge_variance: np.ndarray
     step: np.ndarray
+    rise: np.ndarray
+    fall: np.ndarray
     write_noise: int
     state: np.ndarray
     strength: np.ndarray
@@ -102,6 +86,7 @@ class CellTables:
     gain: np.ndarray
     drive: np.ndarray
     reference: int
+    lowest: float
     seed: int
     core: int
 
@@ -119,7 +104,7 @@ def cell_tables(
     core: int = 0,
     clock: float = 200e6,
     neuron: IFNeuron | None = None,
-    pulse: WritePulse | None = None,
+    response: Response | None = None,
     stuck: float = 0.0,
     column_offset: float = 20.0,
     column_gain: float = 0.05,
@@ -135,24 +120,23 @@ def cell_tables(
     ----------
     shape : rows, columns, cells per synapse. stuck : part of the cells, half at each end.
     column_offset, column_gain : standard deviations of the reading of a column, in codes and relative. Assumed.
-    drive_offset : V, of each column's amplifier in a window.
+    drive_offset : V, of each column's amplifier in a window. response : of write pulses, by default `GapPulse`.
     conductance, stuck_cells : [S] and bool, of cells that are there already, [R, N, K].
 
     Raises
     ------
     InputError
-        For a device whose conductance can be 0, and a part of stuck cells outside 0 .. 1.
+        For a part of stuck cells outside 0 .. 1.
     """
-    neuron, pulse = neuron or IFNeuron.sky130(), pulse or WritePulse()
-    if not 0 <= stuck <= 1:
-        raise InputError(f"stuck: {stuck!r} was given; accepted: 0 to 1")
-    if device.g_min <= 0:
-        raise InputError(f"device {device.name}: g_min 0 was given; accepted for writing: above 0")
-    states = round(STATE * np.log(device.g_max / device.g_min)) + 1
-    g = device.g_min * np.exp(np.arange(states) / STATE)
+    neuron, response = neuron or IFNeuron.sky130(), response or GapPulse()
+    fraction("stuck", stuck)
     scale = CODE_MAX / (FULL_SCALE * device.g_max) * 16
+    lowest = max(device.g_min, 16 / scale)  # below one code a cell cannot be told from one that does not conduct
+    states = round(STATE * np.log(device.g_max / lowest)) + 1
+    g = lowest * np.exp(np.arange(states) / STATE)
     sigma = combined_sigma(device.read, g)
-    per_cycle = neuron.drive / (neuron.capacitance * clock * quantum)
+    per_cycle = 1 / (neuron.capacitance * clock * quantum)
+    current = neuron.drive * g if device.iv is None else device.iv.current(g, np.array(neuron.drive))
     columns = shape[1]
     made = stream(seed, core, Purpose.ENDURANCE)  # of what never changes about a cell
     u = made.random(shape)
@@ -160,24 +144,27 @@ def cell_tables(
     is_stuck = u < stuck
     state = np.where(is_stuck, np.where(ends, states - 1, 0), made.integers(0, states, shape))
     if conductance is not None:
-        ratio = np.maximum(np.asarray(conductance, np.float64), device.g_min) / device.g_min
+        ratio = np.maximum(np.asarray(conductance, np.float64), lowest) / lowest
         state = np.clip(np.rint(STATE * np.log(ratio)).astype(np.int64), 0, states - 1)
         is_stuck = np.zeros(shape, bool) if stuck_cells is None else np.asarray(stuck_cells, bool)
     drive = 1 - np.broadcast_to(np.asarray(drive_offset, np.float64), (columns,)) / neuron.drive
     return CellTables(
         code16=np.rint(g * scale).astype(np.int64),
         variance=np.rint((sigma * scale) ** 2).astype(np.int64),
-        charge=np.rint(per_cycle * g).astype(np.int64),
-        charge_variance=np.rint((per_cycle * sigma) ** 2).astype(np.int64),
-        step=np.maximum(1, np.rint(pulse.moves() * STATE)).astype(np.int64),
-        write_noise=round(pulse.cycle_spread * 4096),
+        charge=np.rint(per_cycle * current).astype(np.int64),
+        charge_variance=np.rint((per_cycle * sigma * current / g) ** 2).astype(np.int64),
+        step=np.maximum(1, np.rint(response.moves() * STATE)).astype(np.int64),
+        rise=np.rint(4096 * response.slope(g, up=True)).astype(np.int64),
+        fall=np.rint(4096 * response.slope(g, up=False)).astype(np.int64),
+        write_noise=round(response.cycle_spread * 4096),
         state=state,
-        strength=np.rint(256 * np.exp(pulse.cell_spread * made.standard_normal(shape))).astype(np.int64),
+        strength=np.rint(256 * np.exp(response.cell_spread * made.standard_normal(shape))).astype(np.int64),
         stuck=is_stuck,
         offset=np.maximum(0, np.rint(64 + column_offset * made.standard_normal(columns))).astype(np.int64),
         gain=np.rint(4096 * (1 + column_gain * made.standard_normal(columns))).astype(np.int64),
         drive=np.rint(4096 * drive).astype(np.int64),
         reference=reference,
+        lowest=lowest,
         seed=seed,
         core=core,
     )
@@ -205,7 +192,8 @@ class CellArray:
         """A pulse for the cells `where` (bool), SET where `up`; all [R, N, K]."""
         t = self.tables
         z = self._drawn(Purpose.WRITE, self.pulses, where)
-        base = (t.step[amplitude] * t.strength) >> 8
+        slope = np.where(up, t.rise[self.state], t.fall[self.state])
+        base = (((t.step[amplitude] * t.strength) >> 8) * slope) >> 12
         move = np.maximum(0, (base * (4096 + ((z * t.write_noise) >> 12))) >> 12)
         moved = np.clip(self.state + np.where(up, move, -move), 0, len(t.code16) - 1)
         self.state = np.where(where & ~t.stuck, moved, self.state)
@@ -247,15 +235,6 @@ class CellArray:
         drive = int(t.drive[column])
         charge = int(t.charge[states].sum()) * drive >> 12
         return charge, (int(t.charge_variance[states].sum()) * drive >> 12) * drive >> 12
-
-
-def write_verify_plan(device: Device, pulse: WritePulse | None = None, **given: int) -> WriteVerifyPlan:
-    """The plan for `device`: for a cell at a ratio of about 2**d, the amplitude that moves by ln(1 + 2**d), at most."""
-    moves = (pulse or WritePulse()).moves()
-    distances = np.arange(NEAREST, NEAREST + DISTANCES)
-    wanted = np.log1p(2.0**distances)
-    amplitudes = np.clip(np.searchsorted(moves, wanted, side="right") - 1, 0, AMPLITUDES - 1)
-    return WriteVerifyPlan(amplitudes=tuple(int(a) for a in amplitudes), **given)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -336,6 +315,6 @@ def levels_of(device: Device) -> np.ndarray:
     return np.rint(g / (FULL_SCALE * device.g_max) * CODE_MAX).astype(np.int64)
 
 
-def conductance_codes(cells: CellArray) -> np.ndarray:
-    """True conductances as codes with fraction, float64 [R, N, K]."""
-    return cells.tables.code16[cells.state] / 16
+def conductances(cells: CellArray) -> np.ndarray:
+    """True conductances [S], float64 [R, N, K]."""
+    return cells.tables.lowest * np.exp(cells.state / STATE)

@@ -112,7 +112,12 @@ def model_files(
         "variance": (one.variance.ravel(), 64),
         "neurons": (np.stack([one.threshold[0], one.leak[0]], axis=1).ravel(), 64),
         "cells": (np.stack([cells.state, cells.strength, cells.stuck], axis=-1).ravel(), 64),
-        "reads": (np.stack([cells.code16, cells.variance, cells.charge, cells.charge_variance], axis=1).ravel(), 64),
+        "reads": (
+            np.stack(
+                [cells.code16, cells.variance, cells.charge, cells.charge_variance, cells.rise, cells.fall], axis=1
+            ).ravel(),
+            64,
+        ),
         "columns": (np.stack([cells.offset, cells.gain, cells.drive], axis=1).ravel(), 64),
         "moves": (cells.step, 64),
         "samples": (samples, 16),

@@ -29,7 +29,7 @@ module spikeloom_array_model #(
   reg [63:0] neuron [0:2*COLUMNS-1];            // threshold, leak
   reg [15:0] noise [0:WINDOWS*STEPS*SLOTS*COLUMNS-1];
   reg [63:0] cell_table [0:3*TOTAL-1];          // state, strength, stuck
-  reg [63:0] reading [0:4*STATES-1];            // code16, variance of a read; charge, variance of a cycle
+  reg [63:0] reading [0:6*STATES-1];            // code16, variance of a read; charge, variance of a cycle; rise, fall
   reg [63:0] column_table [0:3*COLUMNS-1];      // offset, gain, drive
   reg [63:0] move [0:31];
   reg [15:0] sample [0:2*ACCESSES*TOTAL-1];     // of pulses, of reads
@@ -158,14 +158,15 @@ module spikeloom_array_model #(
       end else if (kind == 2) begin
         z = $signed(sample[(ACCESSES + reads[place])*TOTAL + place]);
         reads[place] = reads[place] + 1;
-        u = $signed(reading[4*state[place]+1]) >>> amount;
-        u = $signed(reading[4*state[place]]) + ((z * root(u) + 64'sd2048) >>> 12);
+        u = $signed(reading[6*state[place]+1]) >>> amount;
+        u = $signed(reading[6*state[place]]) + ((z * root(u) + 64'sd2048) >>> 12);
         u = $signed(column_table[3*column]) + ((u * $signed(column_table[3*column+1]) + 64'sd32768) >>> 16);
         answer_payload <= u > 4095 ? 12'd4095 : u < 0 ? 12'd0 : u[11:0];
       end else begin
         z = $signed(sample[pulses[place]*TOTAL + place]);
         pulses[place] = pulses[place] + 1;
         base = ($signed(move[amount]) * $signed(cell_table[3*place+1])) >>> 8;
+        base = (base * $signed(reading[6*state[place]+4+kind])) >>> 12;
         sum = WRITE_NOISE;
         sum = 64'sd4096 + ((z * sum) >>> 12);
         d = (base * sum) >>> 12;
@@ -179,8 +180,8 @@ module spikeloom_array_model #(
         d = 0;
         total = 0;
         for (k = 0; k < CELLS; k = k + 1) begin
-          d = d + $signed(reading[4*state[(row*COLUMNS + column)*CELLS + k]+2]);
-          total = total + $signed(reading[4*state[(row*COLUMNS + column)*CELLS + k]+3]);
+          d = d + $signed(reading[6*state[(row*COLUMNS + column)*CELLS + k]+2]);
+          total = total + $signed(reading[6*state[(row*COLUMNS + column)*CELLS + k]+3]);
         end
         base = column_table[3*column+2];
         charge[row*COLUMNS+column] = (d * base) >>> 12;

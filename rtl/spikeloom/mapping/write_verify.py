@@ -28,7 +28,7 @@ BOOST_LIMIT = 7
 FACTOR_BITS = 12
 """Fraction bits of the gain that calibration finds."""
 FIRST_AMPLITUDES = (0, 0, 0, 1, 4, 6, 9, 11, 14, 17, 19, 21, 23, 24, 25, 26, 27, 28, 28, 29, 29, 30, 30, 31)
-"""First amplitude of each distance for the cells of `spikeloom_analog.cells.WritePulse`."""
+"""First amplitude of each distance for pulses of `spikeloom_analog.writing.GapPulse` (its `first_amplitudes`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
