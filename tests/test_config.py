@@ -83,7 +83,9 @@ configs = st.builds(
         SynthConfig,
         liberty=text,
         clock_mhz=st.floats(0, 10_000, exclude_min=True),
-        memory_access_ns=st.floats(0, allow_infinity=False),
+        macros=st.lists(text),
+        memory_model=text,
+        memory_access_ns=st.just("auto") | st.floats(0, allow_infinity=False),
         fpga=st.lists(st.sampled_from(["ice40", "ecp5", "xc7"])),
     ),
 )

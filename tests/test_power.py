@@ -1,5 +1,6 @@
 """Activity and power: toggles counted and energies multiplied by hand; the simulation against Icarus Verilog."""
 
+import dataclasses
 import itertools
 import re
 
@@ -8,13 +9,16 @@ import pytest
 import spikeloom_synth.power
 from spikeloom.errors import InputError, SpikeloomError
 from spikeloom_synth.gatesim import Workload, play, read_stimulus
-from spikeloom_synth.memories import Memory, MemoryEnergy
+from spikeloom_synth.liberty import read_liberty
+from spikeloom_synth.macros import MacroModel
+from spikeloom_synth.memories import Memory
 from spikeloom_synth.options import SynthOptions
 from spikeloom_synth.power import measure, power_of
 from spikeloom_synth.timing import sta_version
 from spikeloom_synth.yosys import Design, elaborate, liberty_files, map_to_cells
 from synth_designs import (
     LIF_FILES,
+    TINY,
     icarus_outputs,
     map_text,
     needs_compiler,
@@ -186,7 +190,7 @@ def test_blocks_and_memories_add_up(lif):
     )
     assert power.internal_w > 0
     assert summary["label"]["memory"].startswith(
-        "assumed: read: IHP SG13G2 macros x 3.12 (from 130 nm, 1.2 V to 180 nm"
+        "assumed: read: IHP SG13G2 SRAM macros x 3.12 (from 130 nm, 1.2 V to 180 nm"
     )
     # Dynamic energy does not depend on the clock: at half the clock the power is half, but for the leakage.
     half, _ = measure(netlist, libraries, plain, SynthOptions(clock_mhz=25), workload, folder, images=folder)
@@ -275,16 +279,21 @@ def test_falling_edge_is_refused(tmp_path):
 )
 def test_memory_energy_of_the_reference(rows, read, write):
     """Against the `rise_power` of the macros' Liberty files themselves (64 bits, picojoule)."""
-    model = MemoryEnergy(scale=1, node_nm=130, voltage=1.2, options=SynthOptions())
     memory = Memory(instance="m", module="spikeloom_sram_1r1w", width=64, depth=rows, address=11)
-    assert model.read_pj(memory) == pytest.approx(read, rel=0.15)
-    assert model.write_pj(memory) == pytest.approx(write, rel=0.15)
+    macro = model_of("sg13g2_stdcell", 1.2).macro(memory)
+    assert macro.read_pj == pytest.approx(read, rel=0.15)
+    assert macro.write_pj == pytest.approx(write, rel=0.15)
+
+
+def model_of(library: str, voltage: float, **options) -> MacroModel:
+    """The estimate of memories beside a library of that name."""
+    named = dataclasses.replace(read_liberty(TINY), name=library, voltage=voltage)
+    return MacroModel.of(named, SynthOptions(**options))
 
 
 def test_memory_energy_given():
-    options = SynthOptions(memory_read_pj_per_bit=0.5, memory_write_pj_per_bit=0.25, memory_leakage_pw_per_bit=2)
-    model = MemoryEnergy(scale=7, node_nm=None, voltage=1.0, options=options)
-    memory = Memory(instance="m", module="spikeloom_rom", width=8, depth=100, address=7)
-    assert (model.read_pj(memory), model.write_pj(memory)) == (4, 2)
-    assert model.leakage_w(memory) == pytest.approx(1600e-12)
-    assert model.label() == "assumed: read: 0.5 pJ per bit; write: 0.25 pJ per bit; leakage: 2 pW per bit"
+    model = model_of("odd", 1.0, memory_read_pj_per_bit=0.5, memory_write_pj_per_bit=0.25, memory_leakage_pw_per_bit=2)
+    macro = model.macro(Memory(instance="m", module="spikeloom_rom", width=8, depth=100, address=7))
+    assert (macro.read_pj, macro.write_pj) == (4, 2)
+    assert macro.leakage_w == pytest.approx(1600e-12)
+    assert model.energy_label() == "assumed: read: 0.5 pJ per bit; write: 0.25 pJ per bit; leakage: 2 pW per bit"

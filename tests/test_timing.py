@@ -111,7 +111,7 @@ def test_memory_access_by_hand(tmp_path):
     assert worst.end.startswith("held[")
     assert worst.period_ns == approx(1.5 + INVERTER + SETUP)
     assert worst.stages[0]["cell"] == "spikeloom_rom"
-    assert timing.label["memory"] == "assumed: access 1.5 ns, set-up 0.75 ns for each memory"
+    assert timing.label["memory"] == "estimated: access 1.5 ns for each memory; set-up 0.75 ns for each memory"
     to_memory = [path for path in timing.paths if path.end.startswith("weights.r_addr[")]
     assert to_memory
     assert all(path.period_ns == approx(CLOCK_TO_Q + 0.75) for path in to_memory)

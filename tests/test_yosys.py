@@ -9,7 +9,7 @@ import pytest
 from spikeloom.errors import InputError, SpikeloomError
 from spikeloom_synth.errors import FlowError
 from spikeloom_synth.liberty import read_liberty
-from spikeloom_synth.memories import memory_liberty
+from spikeloom_synth.macros import MacroModel, memory_liberty
 from spikeloom_synth.netlist import load_netlist
 from spikeloom_synth.options import SynthOptions
 from spikeloom_synth.yosys import (
@@ -269,9 +269,9 @@ def test_bad_build_folder(tmp_path):
 @needs_osu018
 def test_memory_liberty_has_every_pin(osu018_lif):
     """One pin or bus for each port of the memory, in the stub without and with timing."""
-    coarse, *_ = osu018_lif
-    bare = memory_liberty(coarse.memories, 1, 0.5, timed=False)
-    timed = memory_liberty(coarse.memories, 1, 0.5, timed=True)
+    coarse, libraries, *_ = osu018_lif
+    bare = memory_liberty(coarse.memories, None)
+    timed = memory_liberty(coarse.memories, MacroModel.of(libraries[0], SynthOptions()))
     assert bare.count("bus (") == timed.count("bus (") == 2 + 4
     assert bare.count("timing (") == 0
     assert timed.count("timing (") == 3 + 6

@@ -345,9 +345,20 @@ class SynthConfig:
     clock_mhz: Annotated[
         float, _doc("clock that synthesis aims at and power is reported for, above 0 to 10000 MHz", gt=0, le=10_000)
     ] = 100.0
+    macros: Annotated[
+        list[str],
+        _doc(
+            "Liberty and LEF files of memory macros, relative to this file; a macro has the name of its memory's "
+            "module and size, as in spikeloom_cim_array_512x64; other memories are estimated"
+        ),
+    ] = dataclasses.field(default_factory=list)
+    memory_model: Annotated[
+        str, _doc('parameters of that estimate: "default" or a file like macros.toml, relative to this file')
+    ] = "default"
     memory_access_ns: Annotated[
-        float, _doc("access time assumed for memories without a Liberty model in nanoseconds, at least 0", ge=0)
-    ] = 3.1
+        Literal["auto"] | Annotated[float, Field(ge=0)],
+        _doc('access time of memories without a macro in nanoseconds, at least 0, or "auto": the estimate'),
+    ] = "auto"
     adders: Annotated[
         Literal["auto", "gates", "cells"],
         _doc(

@@ -45,7 +45,9 @@ def synth(
         options = SynthOptions(
             liberty=library,
             clock_mhz=given.clock_mhz if clock_mhz is None else clock_mhz,
-            memory_access_ns=given.memory_access_ns,
+            macros=tuple(str(project.folder / path) for path in given.macros),
+            memory_model=None if given.memory_model == "default" else str(project.folder / given.memory_model),
+            memory_access_ns=None if given.memory_access_ns == "auto" else given.memory_access_ns,
             fpga=tuple(given.fpga),
             recipe=recipe,
             adders=adders or given.adders,
@@ -68,7 +70,7 @@ def _rows(result: dict[str, Any]) -> list[list[Any]]:
     if area := result.get("area"):
         rows.append(["cell area, memories outside", f"{area['um2']:.0f} um2, {area['flip_flops']} flip-flops"])
     if memories := result.get("memories"):
-        rows.append(["memories", f"{memories['bits']} bits"])
+        rows.append(["memories", f"{memories['bits']} bits, {memories['um2']:.0f} um2; {memories['label']}"])
     if timing := result.get("timing"):
         registers = timing["registers"]
         if registers["fmax_mhz"] is not None:
@@ -76,7 +78,7 @@ def _rows(result: dict[str, Any]) -> list[list[Any]]:
             rows.append(["clock, register to register", f"{registers['fmax_mhz']:.0f} MHz"])
             rows.append(["critical path", f"{path['start']} -> {path['end']}"])
         if (memories := timing.get("memories")) and memories["fmax_mhz"] is not None:
-            rows.append(["clock with memories (access assumed)", f"{memories['fmax_mhz']:.0f} MHz"])
+            rows.append(["clock with memories", f"{memories['fmax_mhz']:.0f} MHz"])
     if power := result.get("power"):
         for key, text, unit, scale in (
             ("energy_per_inference_j", "energy per inference", "nJ", 1e9),

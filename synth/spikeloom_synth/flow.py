@@ -14,10 +14,12 @@ from .errors import FlowError
 from .fpga import count
 from .gatesim import Workload, read_stimulus
 from .liberty import Library
+from .macros import MacroModel, memory_lef, memory_liberty, read_given
+from .memories import Memory
 from .netlist import Netlist
 from .options import CELLS, RECIPES, SynthOptions
 from .power import measure
-from .timing import Timing, analyse
+from .timing import Timing, analyse, memory_label
 from .yosys import (
     Coarse,
     Design,
@@ -39,7 +41,7 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Asic:
-    """Result of the ASIC flow up to timing; `folder` holds netlist.v, memories.v, scripts and logs."""
+    """Result of the ASIC flow up to timing; `folder` holds netlist.v, memories.v, scripts, logs, estimated macros."""
 
     coarse: Coarse
     netlist: Netlist
@@ -53,23 +55,15 @@ class Asic:
     registers: Timing | None
     """Register to register; None when OpenSTA is missing."""
     memories: Timing | None
-    """With the assumed timing of the memories."""
+    """With the timing of the memories."""
+    model: MacroModel
+    """Estimate of the memories that are not the user's macros."""
     folder: Path
 
     def summary(self) -> dict:
         """Figures with their labels, ready for JSON."""
         flip_flops = self.netlist.flip_flops()
-        memories = [
-            {
-                "instance": each.name,
-                "module": each.module,
-                "width": each.width,
-                "depth": each.depth,
-                "bits": each.bits,
-                "port_type": each.port_type,
-            }
-            for each in self.coarse.memories
-        ]
+        memories = [self._memory(each) for each in self.coarse.memories]
         return {
             "area": {
                 "um2": round(self.netlist.area(), 3),
@@ -86,12 +80,34 @@ class Asic:
                     **self.libraries[0].label(),
                 },
             },
-            "memories": {"bits": sum(each["bits"] for each in memories), "instances": memories},
+            "memories": {
+                "bits": sum(each["bits"] for each in memories),
+                "um2": round(sum(each["um2"] for each in memories), 3),
+                "instances": memories,
+                "label": memory_label(self.netlist, self.model.timing_label()),
+            },
             "register_memories": list(self.coarse.register_memories),
             "tried": self.tried,
             "timing": self.registers
             and {"registers": timing_json(self.registers), "memories": timing_json(self.memories)},
         }
+
+    def _memory(self, memory: Memory) -> dict:
+        """One memory and its macro; access and set-up time of a user's macro are in its Liberty file alone."""
+        row = {
+            "instance": memory.name,
+            "module": memory.module,
+            "width": memory.width,
+            "depth": memory.depth,
+            "bits": memory.bits,
+            "port_type": memory.port_type,
+            "cell": memory.cell,
+        }
+        if memory.liberty and memory.given:
+            return row | {"macro": memory.liberty.name, "um2": memory.given.area, "access_ns": None, "setup_ns": None}
+        macro = self.model.macro(memory)
+        sizes = {"um2": macro.um2, "access_ns": macro.access_ns, "setup_ns": macro.setup_ns}
+        return row | {"macro": "estimate"} | {key: round(value, 4) for key, value in sizes.items()}
 
 
 def timing_json(timing: Timing | None) -> dict | None:
@@ -159,8 +175,10 @@ def asic(
         As the steps do: `liberty_files`, `elaborate`, `map_to_cells`, `analyse`.
     """
     libraries, plain = liberty_files(options, folder)
+    model, given = MacroModel.of(libraries[0], options), read_given(options.macros, folder)
     progress("reading the Verilog")
     coarse = elaborate(design, options, folder)
+    coarse = replace(coarse, memories=given.fit(coarse.memories))
     recipes = RECIPES if options.recipe == "auto" else (options.recipe,)
     results: dict[str, _Mapped] = {}
     reached: list[str] = []
@@ -203,6 +221,10 @@ def asic(
     for each in results.values():
         shutil.rmtree(each.work)
     shutil.rmtree(folder / "tmp", ignore_errors=True)
+    estimated = [memory for memory in coarse.memories if memory.liberty is None]
+    if estimated:
+        (folder / "macros.lib").write_text(memory_liberty(estimated, model))
+        (folder / "macros.lef").write_text(memory_lef(estimated, model))
     return Asic(
         coarse=coarse,
         netlist=netlist,
@@ -213,6 +235,7 @@ def asic(
         tried=tried,
         registers=timing,
         memories=with_memories,
+        model=model,
         folder=folder,
     )
 

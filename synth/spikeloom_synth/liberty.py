@@ -62,6 +62,8 @@ class Pin:
     function: str | None = None
     clock: bool = False
     three_state: bool = False
+    bits: int | None = None
+    """Of a bus; None for a single pin."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -372,6 +374,15 @@ def _unit(text: str | None, default: str) -> float:
     return float(number or 1) * _PREFIX.get(unit[:-1].lower(), 1.0)
 
 
+def _width(attributes: dict[str, str]) -> int | None:
+    """Bits of a bus type."""
+    bits = _number(attributes.get("bit_width"))
+    if bits is not None:
+        return int(bits)
+    first, last = _number(attributes.get("bit_from")), _number(attributes.get("bit_to"))
+    return None if first is None or last is None else int(abs(first - last)) + 1
+
+
 def _number(text: str | None) -> float | None:
     try:
         return float(text) if text is not None else None
@@ -379,7 +390,9 @@ def _number(text: str | None) -> float | None:
         return None
 
 
-def _cell(group: _Group, capacitance_unit: float, leakage_unit: float, path: Path) -> Cell:
+def _cell(
+    group: _Group, capacitance_unit: float, leakage_unit: float, path: Path, widths: dict[str, int | None]
+) -> Cell:
     area = _number(group.attributes.get("area", "0"))
     if area is None or not area >= 0:
         raise InputError(f"{path}: cell {group.name}: area {group.attributes['area']!r} is not a number >= 0")
@@ -399,6 +412,7 @@ def _cell(group: _Group, capacitance_unit: float, leakage_unit: float, path: Pat
                 function=pin.attributes.get("function"),
                 clock=pin.attributes.get("clock", "") == "true",
                 three_state="three_state" in pin.attributes,
+                bits=widths.get(pin.attributes.get("bus_type", "")),
             )
     leakage = _number(group.attributes.get("cell_leakage_power"))
     state = None
@@ -445,8 +459,11 @@ def read_liberty(path: Path | str) -> Library:
     if corner is None and len(conditions) == 1:
         corner, point = next(iter(conditions.items()))
     cells = {}
+    types = {group.name: group.attributes for group in top.of("type")}
     for group in top.of("cell"):
-        cells[group.name] = _cell(group, capacitance_unit, leakage_unit, path)
+        local = types | {inner.name: inner.attributes for inner in group.of("type")}
+        widths = {name: _width(attributes) for name, attributes in local.items()}
+        cells[group.name] = _cell(group, capacitance_unit, leakage_unit, path, widths)
     return Library(
         name=top.name,
         path=path,

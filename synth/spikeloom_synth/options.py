@@ -23,8 +23,8 @@ FPGA_FAMILIES = ("ice40", "ecp5", "xc7")
 class SynthOptions:
     """What to synthesise for, and what to assume.
 
-    The memory figures are assumptions, labelled as such wherever they enter a result. Their sources and the reasons
-    for the defaults are in docs/synthesis.md. They are used only for memories that have no Liberty model.
+    Memories that have no macro of the user's are estimated (`macros.MacroModel`), and labelled so wherever they enter
+    a result; a figure given here takes the place of the estimate, for every such memory.
     """
 
     liberty: str | tuple[str, ...] = "osu018"
@@ -36,16 +36,20 @@ class SynthOptions:
     adders: str = "auto"
     """`gates`: the one of `ADDERS` measured best with the recipe; `cells`: the smaller of `CELLS`; `auto`: with
     the recipe `area` the smallest of these that reaches `clock_mhz`, else gates; or one of `ADDERS`."""
-    memory_access_ns: float = 3.1
-    """Assumed time from the clock edge to the data of a memory: that of IHP's 256 x 64 SRAM macro."""
-    memory_setup_ns: float = 0.2
-    """Assumed set-up time of the address, enable and data pins of a memory."""
+    macros: tuple[str, ...] = ()
+    """Liberty and LEF files with macros of the user, each called by its memory's module and size."""
+    memory_model: str | None = None
+    """File of parameters of the estimate, like macros.toml; None: that one."""
+    memory_access_ns: float | None = None
+    """Time from the clock edge to the data of a memory; None: the estimate."""
+    memory_setup_ns: float | None = None
+    """Set-up time of the address, enable and data pins of a memory; None: the estimate."""
     memory_read_pj_per_bit: float | None = None
-    """Assumed energy of one read, per bit of the word; None: the model of `memories.MemoryEnergy`."""
+    """Energy of one read, per bit of the word; None: the estimate."""
     memory_write_pj_per_bit: float | None = None
-    """Assumed energy of one write, per bit of the word; None: the model of `memories.MemoryEnergy`."""
-    memory_leakage_pw_per_bit: float = 12.1
-    """Assumed standing power of a memory, per bit stored, in picowatt: that of IHP's SRAM macros."""
+    """Energy of one write, per bit of the word; None: the estimate."""
+    memory_leakage_pw_per_bit: float | None = None
+    """Standing power of a memory, per bit stored, in picowatt; None: the estimate."""
     register_memory_bits: int = 0
     """Memories of at most this many bits may become flip-flops; a larger one is an error. Those that do are listed."""
     dont_use: tuple[str, ...] = ()

@@ -1,8 +1,8 @@
 """Power and energy from the switching activity of a real workload.
 
 The mapped netlist plays the workload (`gatesim`); every net's toggles and time at 1 go to OpenSTA, which knows the
-cells' internal energy, the loads and the leakage. Memories have no library model: their energy is accesses x bits x an
-assumed energy per bit, in a column of its own.
+cells' internal energy, the loads and the leakage. Memories are in a column of their own: accesses x an assumed energy
+of an access, whether or not the user gives a macro, and the leakage, which a given macro states.
 
 The simulation has no delays, so glitches are not in the figures; neither are wires and a clock tree.
 """
@@ -18,7 +18,7 @@ from spikeloom.errors import SpikeloomError
 from .errors import FlowError
 from .gatesim import Activity, Workload, play
 from .liberty import Library
-from .memories import MemoryEnergy, memory_liberty
+from .macros import MacroModel
 from .netlist import Netlist
 from .options import SynthOptions
 from .timing import read_design, run_sta, sta_version, write_sdc
@@ -41,7 +41,7 @@ class Power:
     clock_pins_w: float
     """Charging of the flip-flops' clock pins, which no cell of the netlist drives."""
     memory_w: float
-    """Assumed: see `SynthOptions`."""
+    """Assumed: see `macros.MacroModel`."""
     blocks: dict[str, dict[str, float]]
     """{block: {"internal_w", "switching_w", "leakage_w", "clock_pins_w"}}; memories are apart."""
     memories: tuple[dict, ...]
@@ -128,7 +128,6 @@ def power_of(
             rows.append((pin, transitions, duty))
         saif.append((name, rows))
     (folder / "design.sdc").write_text(write_sdc(netlist, libraries, options.period_ns, clock))
-    (folder / "power.lib").write_text(memory_liberty(netlist.memories.values(), 0, 0, timed=False))
     if sta_version().startswith("2."):
         tell = (
             "proc act {pin transitions duty} { sta::set_power_pin_activity [get_pins $pin] $transitions $duty }\n"
@@ -138,7 +137,7 @@ def power_of(
     else:  # inside 3.0 activities have another unit; its reader of SAIF takes care of it
         tell = f"read_saif -scope {netlist.top} activity.saif\n"
         (folder / "activity.saif").write_text(_saif(netlist.top, saif, options.period_ns))
-    tcl = read_design(netlist, plain, "design.sdc", folder, "power.lib") + (
+    tcl = read_design(netlist, plain, "design.sdc", folder, "power", None) + (
         tell + 'puts "BEGIN"\nreport_power -instances [get_cells *] -digits 8\nputs "END"\n'
     )
     output = run_sta(tcl, folder, "power")
@@ -224,8 +223,8 @@ def measure(
             if bits and bits[0] in clock_nets:
                 # One charge a cycle: C V^2 f.
                 row["clock_pins_w"] += pin_capacitance[instance.type, pin] * voltage**2 * frequency
-    energy = MemoryEnergy.of(libraries[0], options)
-    memories = [_memory(netlist, instance, nets, activity.cycles, energy) for instance in sorted(netlist.memories)]
+    model = MacroModel.of(libraries[0], options)
+    memories = [_memory(netlist, name, nets, activity.cycles, model) for name in sorted(netlist.memories)]
     seconds = activity.cycles / frequency
     label = {
         "level": "switching activity of the mapped netlist in a zero-delay simulation of the workload; "
@@ -234,7 +233,7 @@ def measure(
         "clock_mhz": options.clock_mhz,
         "tool": f"OpenSTA {sta_version()}",
         **libraries[0].label(),
-        "memory": energy.label(),
+        "memory": model.energy_label(),
     }
 
     def total(key: str) -> float:
@@ -257,9 +256,7 @@ def measure(
     return power, activity
 
 
-def _memory(
-    netlist: Netlist, name: str, nets: dict[int, tuple[float, float]], cycles: int, energy: MemoryEnergy
-) -> dict:
+def _memory(netlist: Netlist, name: str, nets: dict[int, tuple[float, float]], cycles: int, model: MacroModel) -> dict:
     """Accesses and assumed energy of one memory."""
     memory, instance = netlist.memories[name], netlist.instances[name]
 
@@ -270,13 +267,14 @@ def _memory(
         return round(nets[bits[0]][1] * cycles) if isinstance(bits[0], int) else cycles * int(bits[0] == "1")
 
     reads, writes = accesses("r_en") + accesses("r2_en"), accesses("w_en")
-    picojoule = reads * energy.read_pj(memory) + writes * energy.write_pj(memory)
+    macro = model.macro(memory)
+    leakage = memory.given.leakage if memory.given else None
     return {
         "instance": memory.name,
         "bits": memory.bits,
         "width": memory.width,
         "reads": reads,
         "writes": writes,
-        "dynamic_j": picojoule * 1e-12,
-        "leakage_w": energy.leakage_w(memory),
+        "dynamic_j": (reads * macro.read_pj + writes * macro.write_pj) * 1e-12,
+        "leakage_w": macro.leakage_w if leakage is None else leakage,
     }

@@ -159,8 +159,7 @@ def _tiles(build: Build) -> list[Tile]:
                 Tile(
                     name="Maximum clock",
                     value=f"{timing['fmax_mhz']:,.1f} MHz",
-                    detail="register to register"
-                    + (f"; {memories:,.1f} MHz with assumed memories" if memories else ""),
+                    detail="register to register" + (f"; {memories:,.1f} MHz with memories" if memories else ""),
                     label=conditions(timing["label"]),
                     mood="" if reached else "bad",
                 )
@@ -194,6 +193,12 @@ def _warnings(build: Build) -> list[str]:
     if turned:
         names = ", ".join(each if isinstance(each, str) else str(each.get("instance", each)) for each in turned)
         found.append(f"Memories that became flip-flops, as allowed by register_memory_bits: {names}.")
+    arrays = [each for each in build.manifest["memories"] if each["port_type"] == "cim" and each["image"]]
+    if build.synthesis and arrays:
+        found.append(
+            "Arrays hold their weights from the start, which simulations and FPGAs can do and silicon cannot: there, "
+            'weights (and biases) are loaded: core.weights = "loaded".'
+        )
     if build.synthesis and any(port["name"].startswith("probe_") for port in build.manifest["ports"]):
         found.append("Area, clock and energy include the probe streams of this design (core.probe = true).")
     found += [f"Quantisation: {text}." for text in (build.quantisation or {}).get("warnings", [])]

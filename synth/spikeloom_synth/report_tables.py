@@ -65,8 +65,12 @@ def _layer_table(build: Build) -> Table:
 
 
 def _memory_table(build: Build) -> Table:
-    used = {each["instance"]: each for each in ((build.synthesis or {}).get("power") or {}).get("memories", [])}
-    inferences = ((build.synthesis or {}).get("power") or {}).get("inferences")
+    synthesis = build.synthesis or {}
+    power = synthesis.get("power") or {}
+    used = {each["instance"]: each for each in power.get("memories", [])}
+    mapped = synthesis.get("memories") or {}
+    macros = {each["instance"]: each for each in mapped.get("instances", []) if "macro" in each}
+    inferences = power.get("inferences")
     rows = []
     for memory in build.manifest["memories"]:
         row = [
@@ -77,14 +81,25 @@ def _memory_table(build: Build) -> Table:
             f"{memory['bits']:,}",
             memory["image"] or "-",
         ]
+        macro = macros.get(memory["instance"])
+        row.append(macro["macro"] if macro else "-")
+        for key, form in (("um2", "{:,.0f}"), ("access_ns", "{:.2f}")):
+            row.append(form.format(macro[key]) if macro and macro[key] is not None else "-")
         access = used.get(memory["instance"])
         for key in ("reads", "writes"):
             row.append(number(access[key] / inferences) if access and inferences else "-")
         rows.append(row)
     total = sum(memory["bits"] for memory in build.manifest["memories"])
-    rows.append(["total", "", "", "", f"{total:,}", "", "", ""])
-    columns = "memory | ports | depth# | width# | bits# | contents | reads per inference# | writes per inference#"
-    note = "Memories are kept as memories by every flow; each has one synchronous read port, 1r1w also a write port."
+    area = f"{mapped['um2']:,.0f}" if macros else "-"
+    rows.append(["total", "", "", "", f"{total:,}", "", "", area, "", "", ""])
+    columns = (
+        "memory | ports | depth# | width# | bits# | contents | macro | area µm²# | access ns# | reads per inference# | "
+        "writes per inference#"
+    )
+    note = "Memories are kept as memories by every flow; each has one synchronous read port, 1r1w also a write port, "
+    note += "2r1w and cim two reads and a write."
+    if macros:
+        note += f" Macros {mapped['label']}."
     return Table(title="Memories", columns=_columns(columns), rows=rows, note=note)
 
 
@@ -191,7 +206,7 @@ def _area_table(build: Build) -> Table | None:
 def _paths_table(build: Build) -> Table | None:
     timing = (build.synthesis or {}).get("timing") or {}
     rows = []
-    for kind, text in (("registers", "register to register"), ("memories", "with assumed memories")):
+    for kind, text in (("registers", "register to register"), ("memories", "with memories")):
         for path in (timing.get(kind) or {}).get("worst", [])[:10]:
             rows.append([text, path["from"], path["to"], str(path["levels"]), f"{path['period_ns']:.3f}"])
     if not rows:

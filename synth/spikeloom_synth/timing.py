@@ -13,11 +13,11 @@ from spikeloom.tools import require_tool
 
 from .errors import FlowError
 from .liberty import Library
-from .memories import memory_liberty
+from .macros import MacroModel, memory_liberty
 from .netlist import Netlist
 from .options import SynthOptions
 
-__all__ = ["Path_", "Timing", "analyse", "run_sta", "sta_version", "write_sdc"]
+__all__ = ["Path_", "Timing", "analyse", "memory_label", "run_sta", "sta_version", "write_sdc"]
 
 PATHS = 20
 """How many end points the report lists."""
@@ -116,11 +116,21 @@ def _ports(netlist: Netlist, names: str) -> str:
     return " ".join(bits)
 
 
-def read_design(netlist: Netlist, plain: list[Path], sdc: str, folder: Path, memory_lib: str | None) -> str:
-    """Tcl that reads libraries, netlist and constraints, with the units that this package uses."""
-    lines = [f"read_liberty {{{path}}}" for path in plain]
-    if memory_lib and netlist.memories:
-        lines.append(f"read_liberty {memory_lib}")
+def read_design(
+    netlist: Netlist, plain: list[Path], sdc: str, folder: Path, name: str, model: MacroModel | None
+) -> str:
+    """Tcl that reads libraries, netlist and constraints, with the units that this package uses.
+
+    With a model, memories are the macros of the user or their estimate, in `folder/name.lib`; without one, they are
+    pins.
+    """
+    memories = netlist.memories.values()
+    given = sorted({memory.liberty for memory in memories if memory.liberty}) if model else []
+    others = [memory for memory in memories if not (model and memory.liberty)]
+    lines = [f"read_liberty {{{path}}}" for path in (*plain, *given)]
+    if others:
+        (folder / f"{name}.lib").write_text(memory_liberty(others, model))
+        lines.append(f"read_liberty {name}.lib")
     lines += [
         "read_verilog netlist.v",
         f"link_design {netlist.top}",
@@ -159,20 +169,20 @@ def analyse(
     """Find the maximum clock of `folder/netlist.v`.
 
     With `memory_timing` false, paths from and to memories are left out: register to register. With it true, the
-    memories have the access and set-up time of the options, which are assumed.
+    memories are the macros of the user, or estimated ones, which `folder/macros.lib` then holds.
 
     Raises
     ------
     ToolMissing, FlowError
         As `run_sta`.
+    InputError
+        As `MacroModel.of`.
     """
     name = "timing_memory" if memory_timing else "timing"
-    text = memory_liberty(
-        netlist.memories.values(), options.memory_access_ns, options.memory_setup_ns, timed=memory_timing
-    )
-    (folder / f"{name}.lib").write_text(text)
+    model = MacroModel.of(libraries[0], options) if memory_timing else None
     (folder / "design.sdc").write_text(write_sdc(netlist, libraries, options.period_ns, clock))
-    tcl = read_design(netlist, plain, "design.sdc", folder, f"{name}.lib") + _REPORT.replace("COUNT", str(paths))
+    macros = "macros" if model else name
+    tcl = read_design(netlist, plain, "design.sdc", folder, macros, model) + _REPORT.replace("COUNT", str(paths))
     output = run_sta(tcl, folder, name)
     if "DONE" not in output:
         raise FlowError(f"OpenSTA failed ({name}): the report ends too early", folder / f"{name}.log")
@@ -185,11 +195,17 @@ def analyse(
         "tool": f"OpenSTA {sta_version()}",
         **libraries[0].label(),
     }
-    if memory_timing:
-        label["memory"] = (
-            f"assumed: access {options.memory_access_ns} ns, set-up {options.memory_setup_ns} ns for each memory"
-        )
+    if model:
+        label["memory"] = memory_label(netlist, model.timing_label())
     return Timing(fmax_mhz=1000 / found[0].period_ns if found else None, paths=tuple(found), label=label)
+
+
+def memory_label(netlist: Netlist, estimate: str) -> str:
+    """Where figures of the memories come from: the estimate, files of the user, or both."""
+    memories = netlist.memories.values()
+    files = sorted({memory.liberty.name for memory in memories if memory.liberty})
+    parts = [estimate] if not files or any(memory.liberty is None for memory in memories) else []
+    return "; ".join([*parts, *(f"given: {name}" for name in files)])
 
 
 def _wires(libraries: list[Library]) -> str:

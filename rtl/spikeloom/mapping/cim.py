@@ -171,16 +171,20 @@ class CimPlan(LayerPlan):
         return _bit_rows((self.layer.bias if bias is None else bias)[None], self.bias_row_count)
 
     def contents(self, array: ArrayPlan) -> list[int]:
-        """Initial rows of an array: sums 0, and the weights and biases that are fixed."""
+        """Initial rows of an array: sums 0, and the weights and biases that are fixed; none where nothing is fixed."""
         mask = (1 << array.columns) - 1
         rows = [0] * array.rows
+        biased = self.bias_bits and not self.direct and self.parameters == "fixed"
+        biased = biased and (array.tile, array.bank) == (0, 0)
+        if self.weights != "fixed" and not biased:
+            return []
         if self.weights == "fixed":
             given, bits = self.weight_rows(), self.weight_bits
             slot = array.tile * self.banks + array.bank
             for place, source in enumerate(range(slot, self.layer.fan_in, self.slots_in)):
                 at = self.base(array.bank) + place * bits
                 rows[at : at + bits] = given[source * bits : (source + 1) * bits]
-        if self.bias_bits and not self.direct and self.parameters == "fixed" and (array.tile, array.bank) == (0, 0):
+        if biased:
             rows[self.bias_row : self.bias_row + self.bias_row_count] = self.bias_rows()
         return [row >> array.first & mask for row in rows]
 

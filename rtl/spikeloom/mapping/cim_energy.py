@@ -4,13 +4,10 @@ In place a row activation serves all columns. A sequential update activates a ro
 its sense amplifiers discharge with it (`column_multiplex`). Nothing here is silicon: it is counts times parameters.
 """
 
-import dataclasses
-import tomllib
 from dataclasses import dataclass
-from importlib import resources
-from pathlib import Path
+from typing import ClassVar
 
-from ..errors import InputError
+from ..sourced import Sourced
 from .cim import CimPlan, SequentialPlan
 from .cim_cost import CimReport
 from .cost import CycleReport
@@ -18,14 +15,14 @@ from .plan import CorePlan
 
 __all__ = ["EnergyParameters", "energy_pj"]
 
-SCHEMA = 1
-
 
 @dataclass(frozen=True, kw_only=True)
-class EnergyParameters:
-    """Energies in picojoule, standing power in picowatt, the clock in megahertz; `sources` says where each is from."""
+class EnergyParameters(Sourced):
+    """Energies in picojoule, standing power in picowatt, the clock in megahertz."""
 
-    name: str
+    FILE: ClassVar = ("spikeloom.mapping", "cim_energy.toml")
+    POSITIVE: ClassVar = ("clock_mhz", "column_multiplex")
+
     read_pj_per_bit: float
     write_pj_per_bit: float
     row_pj: float
@@ -35,57 +32,6 @@ class EnergyParameters:
     adder_pj_per_bit: float
     standing_pw_per_bit: float
     clock_mhz: float
-    sources: dict[str, str]
-
-    @classmethod
-    def default(cls) -> "EnergyParameters":
-        """Those that come with Spikeloom."""
-        return cls._parse(
-            resources.files("spikeloom.mapping").joinpath("cim_energy.toml").read_text("utf-8"), "cim_energy.toml"
-        )
-
-    @classmethod
-    def read(cls, path: Path | str) -> "EnergyParameters":
-        """Those of a file like `cim_energy.toml`.
-
-        Raises
-        ------
-        InputError
-            For a file that cannot be read, of another schema, or with a parameter that is missing, unknown, not a
-            number of at least 0 (the clock, the multiplex: above 0) or without a source.
-        """
-        try:
-            return cls._parse(Path(path).read_text("utf-8"), str(path))
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{path}: cannot be read as text: {error}") from error
-
-    @classmethod
-    def _parse(cls, text: str, origin: str) -> "EnergyParameters":
-        try:
-            given = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            raise InputError(f"{origin}: not TOML: {error}") from error
-        if given.pop("schema", None) != SCHEMA:
-            raise InputError(f"{origin}: schema: accepted is {SCHEMA}")
-        name = given.pop("name", None)
-        if not isinstance(name, str):
-            raise InputError(f"{origin}: name: {name!r} was given; accepted is a text")
-        wanted = [f.name for f in dataclasses.fields(cls) if f.name not in ("name", "sources")]
-        if set(given) != set(wanted):
-            odd = ", ".join(sorted(set(given) ^ set(wanted)))
-            raise InputError(f"{origin}: {odd}: missing or unknown; accepted are {', '.join(wanted)}")
-        values, sources = {}, {}
-        for key in wanted:
-            entry = given[key]
-            if not isinstance(entry, dict) or set(entry) != {"value", "source"} or not isinstance(entry["source"], str):
-                raise InputError(f"{origin}: {key}: {entry!r} was given; accepted is {{value, source}}")
-            value, positive = entry["value"], key in ("clock_mhz", "column_multiplex")
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not number or not (value > 0 if positive else value >= 0):
-                accepted = "above 0" if positive else "of at least 0"
-                raise InputError(f"{origin}: {key}: {value!r} was given; accepted is a number {accepted}")
-            values[key], sources[key] = float(value), entry["source"]
-        return cls(name=name, sources=sources, **values)
 
 
 def energy_pj(plan: CorePlan, report: CycleReport, parameters: EnergyParameters) -> dict[str, float]:
