@@ -17,10 +17,8 @@ driver, in the amplifier's output stage and what C stores. A cell conducts for t
 deaf. Read noise is left out: its mean is 0.
 """
 
-import difflib
-import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +29,7 @@ from spikeloom.errors import InputError
 from .checks import count, not_negative, positive
 from .network import AnalogNetwork, Pulses
 from .neurons import Spikes
+from .parameters import ASSUMED, described, load_parameters, sourced
 
 __all__ = ["ITEMS", "AnalogEnergy", "EnergyParameters", "analog_energy", "load_energy"]
 
@@ -46,11 +45,6 @@ ITEMS = {
 """What is counted, and the rail it is drawn from."""
 
 CIRCUIT = "interception circuit, arXiv 2605.31141 and its authors' code"
-ASSUMED = "assumed"
-
-
-def _of(default: Any, unit: str, source: str) -> Any:
-    return field(default=default, metadata={"unit": unit, "source": source})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,35 +54,39 @@ class EnergyParameters:
     Parameters marked assumed have no public value. `describe` lists them; `load_energy` reads others from a file.
     """
 
-    supply: float = _of(1.8, "V", CIRCUIT)
+    supply: float = sourced(1.8, "V", CIRCUIT)
     """Rail of amplifiers, comparators, gates."""
-    read_rail: float = _of(0.95, "V", CIRCUIT)
+    read_rail: float = sourced(0.95, "V", CIRCUIT)
     """Level of an open row, and the other end of the bleed resistors."""
-    virtual_ground: float = _of(0.90, "V", CIRCUIT)
+    virtual_ground: float = sourced(0.90, "V", CIRCUIT)
     """Level of a closed row and of the neurons' inputs."""
-    read_supply: float = _of(1.8, "V", f"{ASSUMED}: a linear regulator on the core rail makes the read level")
+    read_supply: float = sourced(1.8, "V", f"{ASSUMED}: a linear regulator on the core rail makes the read level")
     """Voltage at which the charge of the read rail is bought; `read_rail` for an ideal converter."""
-    bias_current: float = _of(6e-6, "A", CIRCUIT)
+    bias_current: float = sourced(6e-6, "A", CIRCUIT)
     """Bias of one amplifier."""
-    amplifiers: float = _of(2, "1", CIRCUIT)
+    amplifiers: float = sourced(2, "1", CIRCUIT)
     """Amplifiers per neuron."""
-    input_neurons: int = _of(4, "1", CIRCUIT)
+    input_neurons: int = sourced(4, "1", CIRCUIT)
     """Neurons before the first array, with the same bias and comparators."""
-    bleed_hidden: float = _of(90e6, "ohm", CIRCUIT)
+    bleed_hidden: float = sourced(90e6, "ohm", CIRCUIT)
     """Bleed resistor of a neuron in every layer but the last; 0: none."""
-    bleed_output: float = _of(9e6, "ohm", CIRCUIT)
+    bleed_output: float = sourced(9e6, "ohm", CIRCUIT)
     """Bleed resistor of a neuron of the last layer; 0: none."""
-    gate_capacitance: float = _of(1e-15, "F", f"{ASSUMED}: minimum 0.42 x 0.15 um transistor with overlaps, rounded up")
+    gate_capacitance: float = sourced(
+        1e-15, "F", f"{ASSUMED}: minimum 0.42 x 0.15 um transistor with overlaps, rounded up"
+    )
     """Gate of one access transistor."""
-    cell_pitch: float = _of(2e-6, "m", f"{ASSUMED}: twice the height of a 1T1R cell at the smallest rules")
+    cell_pitch: float = sourced(2e-6, "m", f"{ASSUMED}: twice the height of a 1T1R cell at the smallest rules")
     """Length of row wire and gate line per cell."""
-    wire_capacitance: float = _of(0.2e-9, "F/m", f"{ASSUMED}: 0.2 fF/um, usual for minimum metal at any node")
+    wire_capacitance: float = sourced(0.2e-9, "F/m", f"{ASSUMED}: 0.2 fF/um, usual for minimum metal at any node")
     """Of row wires and gate lines."""
-    comparator_current: float = _of(0.0, "A", f"{ASSUMED}: one of the two amplifiers of a neuron is the comparator")
+    comparator_current: float = sourced(0.0, "A", f"{ASSUMED}: one of the two amplifiers of a neuron is the comparator")
     """Standing current of a comparator on top of the amplifiers."""
-    spike_capacitance: float = _of(20e-15, "F", f"{ASSUMED}: about ten gates of comparator, latch and pulse generator")
+    spike_capacitance: float = sourced(
+        20e-15, "F", f"{ASSUMED}: about ten gates of comparator, latch and pulse generator"
+    )
     """Switched once per spike in comparator and pulse generator."""
-    conversion_energy: float = _of(12.8e-12, "J", f"{ASSUMED}: 8 bits at 50 fJ per step")
+    conversion_energy: float = sourced(12.8e-12, "J", f"{ASSUMED}: 8 bits at 50 fJ per step")
     """One conversion of an ADC."""
 
     def __post_init__(self) -> None:
@@ -120,14 +118,7 @@ class EnergyParameters:
     @classmethod
     def describe(cls) -> dict[str, dict[str, Any]]:
         """{name: {"default", "unit", "source", "assumed"}}."""
-        return {
-            each.name: {
-                "default": each.default,
-                **each.metadata,
-                "assumed": each.metadata["source"].startswith(ASSUMED),
-            }
-            for each in fields(cls)
-        }
+        return described(cls)
 
 
 def load_energy(path: Path | str) -> EnergyParameters:
@@ -138,25 +129,7 @@ def load_energy(path: Path | str) -> EnergyParameters:
     InputError
         Naming file and key, what was given and what is accepted.
     """
-    try:
-        with open(path, "rb") as file:
-            given = tomllib.load(file)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise InputError(f"{path}: {reason}; accepted: a TOML file of energy parameters") from None
-    schema = given.pop("schema", None)
-    if type(schema) is not int or schema != 1:
-        raise InputError(f"{path}: schema: {schema!r} was given; accepted: 1")
-    names = [each.name for each in fields(EnergyParameters)]
-    for key in given:
-        if key not in names:
-            close = difflib.get_close_matches(key, names, 1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            raise InputError(f"{path}: {key}: no such parameter; accepted: schema, {', '.join(names)}{hint}")
-    try:
-        return EnergyParameters(**given)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+    return load_parameters(EnergyParameters, path, "energy parameters")
 
 
 @dataclass(frozen=True)

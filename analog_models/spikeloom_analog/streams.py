@@ -36,6 +36,11 @@ class Purpose(IntEnum):
     INPUT_DELAY = 11
     WRITE = 12
     CAPACITOR = 13
+    LADDER = 14
+    FEEDBACK = 15
+    AMPLIFIER = 16
+    DROOP = 17
+    ENGINE = 18
 
 
 def stream(seed: int, core: int, purpose: Purpose, index: int = 0) -> np.random.Generator:

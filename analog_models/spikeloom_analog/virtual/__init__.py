@@ -1,0 +1,29 @@
+"""Engines of virtual neurons as mixed-signal circuits: C-2C ladders, and op-amps with a capacitor for each neuron.
+
+Ladders (`c2c`), amplifiers and capacitors (`integrator`), their numbers (`parameters`), energy by rail (`energy`), the
+integers that gateware sees (`engine`), and whole layers of them (`network`). docs/virtual-analog.md has the equations.
+"""
+
+from .c2c import C2C, Ladders
+from .energy import EngineEnergy, engine_energy
+from .engine import EngineState, ProgrammedEngines, program_engines
+from .integrator import Integrator
+from .network import Routes, as_integer_layer, kept_per_step, run_layer
+from .parameters import EngineParameters, load_engine
+
+__all__ = [
+    "C2C",
+    "EngineEnergy",
+    "EngineParameters",
+    "EngineState",
+    "Integrator",
+    "Ladders",
+    "ProgrammedEngines",
+    "Routes",
+    "as_integer_layer",
+    "engine_energy",
+    "kept_per_step",
+    "load_engine",
+    "program_engines",
+    "run_layer",
+]
