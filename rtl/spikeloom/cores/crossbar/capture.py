@@ -81,9 +81,8 @@ class SpikeCapture(wiring.Component):
             (self.stray, rising & (~now).replicate(columns)),
         ):
             total = Signal(range((1 << COUNTER_BITS) + columns), name=f"{counter.name}_next")
-            count: Value = Const(0, 1)
-            for n in range(columns):
-                count = count + what[n]
+            count = Signal(range(columns + 1), name=f"{counter.name}_more")  # added a cycle later: a shorter path
+            m.d.sync += count.eq(sum(what[n] for n in range(columns)))
             m.d.comb += total.eq(counter + count)
             m.d.sync += counter.eq(Mux(total[COUNTER_BITS:].any(), (1 << COUNTER_BITS) - 1, total))
         return m

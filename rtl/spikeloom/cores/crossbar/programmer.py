@@ -104,7 +104,7 @@ class Programmer(wiring.Component):
         m.d.comb += cell.eq((command.row * self._columns + command.column) * self._cells + command.cell)
         offset, factor = columns.r_data[:CODE_BITS], columns.r_data[CODE_BITS:]
 
-        # Distance from the target and the next amplitude.
+        # Distance from the target and the next amplitude, a cycle each: a read takes microseconds, cycles are free.
         above = Signal()
         away, nearer = Signal(CODE_BITS), Signal(CODE_BITS)
         good = Signal()
@@ -112,13 +112,6 @@ class Programmer(wiring.Component):
         former = Signal(range(DISTANCES))
         direction = Signal()
         boosts = Array(Signal(signed(4), name=f"boost{n}") for n in range(2))  # of SET, of RESET
-        m.d.comb += [
-            above.eq(code > command.target),
-            away.eq(Mux(above, code - command.target, command.target - code)),
-            nearer.eq(Mux(above, command.target, code)),
-            good.eq((away << 8) <= command.target * plan.tolerance),
-            distance.eq(_length(away) - _length(nearer) - NEAREST),
-        ]
         # What the pulse before says about the next one in its direction: too weak, or too strong.
         weak, strong = Signal(), Signal()
         boost = Signal(signed(4))
@@ -143,7 +136,7 @@ class Programmer(wiring.Component):
         trial = Signal(CODE_BITS + 1)
         m.d.comb += trial.eq(Cat(quotient[-1], rest)[: CODE_BITS + 1])
 
-        # (raw - offset) * gain by shift and add: a read takes microseconds, and a multiplier would be the longest path.
+        # (raw - offset) * gain by shift and add: a multiplier would be the longest path.
         product = Signal(CODE_BITS + FACTOR_BITS + 1)
         multiplier = Signal(FACTOR_BITS + 1)
 
@@ -172,11 +165,14 @@ class Programmer(wiring.Component):
                         m.next = "SPAN"
             with m.State("CORRECT"):
                 m.d.sync += [
-                    span.eq(Mux(raw > offset, raw - offset, 0)),
+                    span.eq(offset),
                     multiplier.eq(factor),
                     product.eq(0),
                     left.eq(FACTOR_BITS + 1),
                 ]
+                m.next = "SUBTRACT"
+            with m.State("SUBTRACT"):
+                m.d.sync += span.eq(Mux(raw > span, raw - span, 0))
                 m.next = "MULTIPLY"
             with m.State("MULTIPLY"):
                 m.d.sync += [
@@ -189,6 +185,20 @@ class Programmer(wiring.Component):
             with m.State("CLAMP"):
                 over = product[CODE_BITS + FACTOR_BITS :].any()
                 m.d.sync += code.eq(Mux(over, (1 << CODE_BITS) - 1, product >> FACTOR_BITS))
+                m.next = "COMPARE"
+            with m.State("COMPARE"):
+                over = code > command.target
+                m.d.sync += [
+                    above.eq(over),
+                    away.eq(Mux(over, code - command.target, command.target - code)),
+                    nearer.eq(Mux(over, command.target, code)),
+                ]
+                m.next = "MEASURE"
+            with m.State("MEASURE"):
+                m.d.sync += [
+                    good.eq((away << 8) <= command.target * plan.tolerance),
+                    distance.eq(_length(away) - _length(nearer) - NEAREST),
+                ]
                 m.next = "DECIDE"
             with m.State("DECIDE"):
                 with m.If(command.kind == CommandKind.READ):
