@@ -62,6 +62,9 @@ def test_noise_of_the_amplifier_in_a_row():
     density = 4 * BOLTZMANN * p.temperature * p.noise_factor * gm
     variance = np.trapezoid(density * np.abs(d.feedback * (v[:, 0] - v[:, 1])) ** 2, omega / (2 * np.pi))
     assert variance == pytest.approx(d.noise**2, rel=1e-3, abs=0)
+    stored = Integrator.design(replace(p, auto_zero=True), bits=7, slots=16, volts_per_step=0.4e-3, clock=100e6)
+    assert stored.load == d.load  # not set by noise
+    assert stored.noise**2 == pytest.approx(2 * variance, rel=1e-3, abs=0)
 
 
 def test_noise_asks_for_load_and_load_for_current():
@@ -195,7 +198,11 @@ def requests(seed, slots, engines, steps, rows):
 @pytest.mark.parametrize("subtracts", [False, True], ids=["zero", "subtract"])
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"gain": 100.0, "offset": 0.05, "injection": 3e-17}, {"mismatch": 0.02, "parasitic": 0.04, "gain": 1e4}],
+    [
+        {},
+        {"gain": 60.0, "offset": 1e-3, "injection": 3e-17, "hold_resistance": 1e11},
+        {"mismatch": 0.02, "parasitic": 0.04, "gain": 1e4},
+    ],
     ids=["default", "poor amplifier", "poor capacitors"],
 )
 def test_integers_are_the_circuit(changes, subtracts):
@@ -224,9 +231,25 @@ def test_integers_are_the_circuit(changes, subtracts):
             theirs = slow.fire(k, clears=t % 16 == 15)
             near += int((ours != theirs).sum())
             spikes += int(theirs.sum())
-    assert worst < 60  # of 1024 to a weight of 1, after up to 96 rows and 16 steps that each round
+    print("WORST", worst)
+    assert worst < 9  # of 1024 to a weight of 1, after up to 96 rows and 16 steps that each round
     assert near == 0
     assert spikes > 30
+
+
+def test_noise_of_a_row():
+    """Ladder (4.12 fF at the output, reset and transfer) and amplifier, in the charge of a neuron."""
+    p = EngineParameters(mismatch=0.0, injection=0.0, injection_spread=0.0, gain=1e12, offset=0.0)
+    tables, design = program_engines(p, threshold=np.full((1, 50), 256))
+    state, given = EngineState(tables), np.zeros(50, int)
+    found = []
+    for t in range(400):
+        state.row(np.ones(50, bool), given, given, step=t)
+        found.append(state.v[0, 0, 0].copy())
+        state.v[:] = 0
+    expected = np.sqrt(2 * BOLTZMANN * 300 * 4.12e-15 + design.noise**2) / tables.quantum
+    assert np.std(found) == pytest.approx(expected, rel=0.02)
+    assert abs(np.mean(found)) < 4 * expected / np.sqrt(20000)
 
 
 def test_rails():
@@ -326,6 +349,43 @@ def test_a_layer_at_once_is_the_layer_request_by_request(reset):
     assert 0 < fired.sum() < fired.size / 2
     assert not np.array_equal(fired[:, 0], run_layer(tables, routes, spikes[:1], first_step=np.array([500]))[:, 0])
     assert not np.array_equal(fired, run_layer(tables.quiet(), routes, spikes))
+
+
+def test_layers_that_share_a_core():
+    """They take turns in any way, and each has its own noise."""
+    rng, engines, routes, spikes, parts = np.random.default_rng(8), 3, [], [], []
+    threshold, first = np.zeros((12, engines), int), 0
+    for n, neurons in enumerate((17, 11)):
+        layer = random_layer(rng, neurons=neurons)
+        engine, slot = placed(layer, engines, seed=n)
+        base, length, valid, at, code = routed(layer, engine, slot, engines)
+        routes.append(Routes.of_rows(base=base, length=length, valid=valid, slot=at + first, code=code))
+        parts.append((slice(first, first + slot.max() + 1), base, length, valid, at + first, code))
+        threshold[slot + first, engine] = 256
+        first = parts[-1][0].stop
+        spikes.append((rng.random((1, 10, 15)) < 0.4).astype(np.uint8))
+    p = EngineParameters(comparator_noise=10e-3, noise_limit=5.0)
+    tables, _ = program_engines(p, threshold=threshold[:first], beta=0.9, seeds=[5])
+    found = [run_layer(tables, routes[n], spikes[n], layer=n, slots=parts[n][0]) for n in range(2)]
+    # Each layer's requests in order, the layers in turns.
+    queues = [[], []]
+    for n, (slots, base, length, valid, at, code) in enumerate(parts):
+        for t in range(10):
+            for s in np.flatnonzero(spikes[n][0, t]):
+                queues[n] += [(t, valid[r], at[r], code[r]) for r in range(base[s], base[s] + length[s])]
+            queues[n] += [(t, k) for k in range(slots.start, slots.stop)]
+    state, ours = EngineState(tables), [[], []]
+    while queues[0] or queues[1]:
+        n = int(rng.integers(2)) if queues[0] and queues[1] else int(not queues[0])
+        t, *row = queues[n].pop(0)
+        if len(row) == 1:
+            ours[n].append(state.fire(row[0], step=t, layer=n)[0, 0])
+        else:
+            state.row(*row, step=t, layer=n)
+    for n in range(2):
+        assert np.array_equal(np.array(ours[n]).reshape(found[n].shape), found[n])
+        assert found[n].any()
+    assert not np.array_equal(found[1], run_layer(tables, routes[1], spikes[1], slots=parts[1][0]))
 
 
 @pytest.mark.parametrize("make", [random_layer, convolution], ids=["dense", "convolution"])

@@ -14,8 +14,9 @@ and one that ends the step, for slot k on all engines,
 
 Elapsed time is the number of the step, which every request carries: between the firings of a slot lies one step, and
 `kept` is what one step keeps. z is a sample of noise, a standard normal number times 2**12. A chip has a memory of
-4096 rows of them, from a Philox stream keyed by chip, core and purpose; row n of step t takes number
-(2531 t + n) mod 4096, and the rows of a step are counted from 0, those that fire among them.
+4096 rows of them, from a Philox stream keyed by chip, core and purpose; row n of step t of layer l of the core takes
+number (2531 t + 1327 l + n) mod 4096. Rows are counted from 0 in each step of a layer, those that fire among them: how
+layers take turns on a core changes nothing.
 """
 
 from collections.abc import Iterable
@@ -39,8 +40,9 @@ STEP_BITS = 10
 NOISE_BITS = 12
 """Fraction bits of a noise sample."""
 NOISE_ROWS = 4096
-STRIDE = 2531
-"""Rows of samples, and how far those of one step lie from those of the next; odd: no two of 4096 steps begin alike."""
+STRIDE, LAYER_STRIDE = 2531, 1327
+"""Rows of samples, and how far those of one step, or layer, lie from those of the next; odd: no two of 4096 steps begin
+alike."""
 SAMPLE_LIMIT = (1 << 15) - 1
 LOSS_BITS = 24
 """Fraction bits of `loss` and `kept`."""
@@ -152,27 +154,27 @@ class EngineState:
         self.engines = engines
         self.v = np.zeros((engines.chips, count("batch", batch, 1), engines.slots, engines.engines), np.int64)
         self._samples = engines.samples() if engines.noisy else None
-        self._step, self._row = 0, 0
+        self._rows: dict[int, tuple[int, int]] = {}
 
-    def row(self, takes: np.ndarray, slot: np.ndarray, code: np.ndarray, *, step: int) -> None:
+    def row(self, takes: np.ndarray, slot: np.ndarray, code: np.ndarray, *, step: int, layer: int = 0) -> None:
         """A row that adds: `takes` bool, `slot` and `code` (a weight, or its word) whole numbers, all [M]."""
         e = self.engines
         takes = np.asarray(takes, bool)
         m = np.flatnonzero(takes)
         k = whole_array("slot", np.asarray(slot)[m], 0, e.slots)
         c = np.asarray(code, np.int64)[m] & (e.charge.shape[2] - 1)
-        z = self._noise(step)
+        z = self._noise(step, layer)
         v = self.v[:, :, k, m]
         added = e.charge[:, m, c] + _scaled(z[:, m], e.sigma[:, m])
         v = v + added[:, None] - ((v * e.loss[:, None, m]) >> LOSS_BITS)
         self.v[:, :, k, m] = np.clip(v, e.low, e.high)
 
-    def fire(self, slot: int, *, step: int, clears: bool = False) -> np.ndarray:
+    def fire(self, slot: int, *, step: int, layer: int = 0, clears: bool = False) -> np.ndarray:
         """A row that ends the step for `slot`; returns which engines fire, bool [C, B, M]."""
         e = self.engines
         if not 0 <= slot < e.slots:
             raise InputError(f"slot: {slot} was given; accepted: 0 to {e.slots - 1}")
-        z = self._noise(step)
+        z = self._noise(step, layer)
         v = self.v[:, :, slot]
         fired = v >= (e.threshold[:, slot] + _scaled(z, e.comparator))[:, None]
         after = e.injection[:, None] if e.reset == "zero" else v - e.subtract[:, None, slot]
@@ -180,12 +182,16 @@ class EngineState:
         self.v[:, :, slot] = 0 if clears else after
         return fired
 
-    def _noise(self, step: int) -> np.ndarray:
+    def clear(self, slot: int) -> None:
+        """A row that only clears `slot` on all engines: no step ends."""
+        self.v[:, :, slot] = 0
+
+    def _noise(self, step: int, layer: int) -> np.ndarray:
         """Samples of the next row, [C, M]."""
-        if step != self._step:
-            self._step, self._row = step, 0
-        at = (STRIDE * step + self._row) % NOISE_ROWS
-        self._row += 1
+        before, row = self._rows.get(layer, (step, 0))
+        row = row if before == step else 0
+        self._rows[layer] = step, row + 1
+        at = (STRIDE * step + LAYER_STRIDE * layer + row) % NOISE_ROWS
         return np.zeros_like(self.engines.sigma) if self._samples is None else self._samples[:, at]
 
 

@@ -17,7 +17,7 @@ from spikeloom.network.connections import Connection
 from spikeloom.network.integer import IntegerLayer, Leak
 
 from ..checks import whole_array
-from .engine import LOSS_BITS, NOISE_ROWS, STRIDE, ProgrammedEngines, _scaled
+from .engine import LAYER_STRIDE, LOSS_BITS, NOISE_ROWS, STRIDE, ProgrammedEngines, _scaled
 
 __all__ = ["Routes", "as_integer_layer", "kept_per_step", "run_layer"]
 
@@ -60,7 +60,13 @@ class Routes:
 
 
 def run_layer(
-    engines: ProgrammedEngines, routes: Routes, spikes: np.ndarray, *, first_step: np.ndarray | None = None
+    engines: ProgrammedEngines,
+    routes: Routes,
+    spikes: np.ndarray,
+    *,
+    first_step: np.ndarray | None = None,
+    layer: int = 0,
+    slots: slice = slice(None),
 ) -> np.ndarray:
     """Spikes of every neuron on every chip, uint8 [C, B, T, N, M].
 
@@ -68,6 +74,7 @@ def run_layer(
     ----------
     spikes : [C, B, T, sources], or [B, T, sources] where all chips get the same; in a step, sources come in order.
     first_step : number of the first step of each input, which keys its noise; b T by default, as in a row of inputs.
+    layer, slots : which of the layers of the core it is, and where its neurons are.
 
     Neurons start each input at 0.
     """
@@ -82,25 +89,36 @@ def run_layer(
     numbers = np.arange(batch) * steps if first_step is None else whole_array("first_step", first_step, 0, 1 << 32)
     if numbers.shape != (batch,):
         raise InputError(f"first_step: shape {numbers.shape} was given; accepted: [{batch}]")
-    fired = np.empty((chips, batch, steps, engines.slots, engines.engines), np.uint8)
+    swept = range(engines.slots)[slots]
+    fired = np.empty((chips, batch, steps, len(swept), engines.engines), np.uint8)
     for chip in range(chips):  # one at a time: its neurons then stay in the cache
-        _run_chip(engines.chip(chip), routes, spikes[chip], numbers, fired[chip])
+        _run_chip(engines.chip(chip), routes, spikes[chip], numbers, layer, swept, fired[chip])
     return fired
 
 
-def _run_chip(e: ProgrammedEngines, routes: Routes, spikes: np.ndarray, numbers: np.ndarray, fired: np.ndarray) -> None:
+def _run_chip(
+    e: ProgrammedEngines,
+    routes: Routes,
+    spikes: np.ndarray,
+    numbers: np.ndarray,
+    layer: int,
+    swept: range,
+    fired: np.ndarray,
+) -> None:
     batch, steps, _ = spikes.shape
     size = e.engines
-    place = routes.slot * size + routes.engine
+    place = (routes.slot - swept.start) * size + routes.engine
     charge = e.charge[0, routes.engine, routes.code & (e.charge.shape[2] - 1)]
     sigma, loss = e.sigma[0, routes.engine], e.loss[0, routes.engine]
     noisy, lossy = e.noisy, bool(e.loss.any())
     samples = e.samples()[0].reshape(-1) if noisy else np.zeros(0, np.int64)
-    v = np.zeros((batch, e.slots * size), np.int64)
-    threshold, kept, subtract = (table[0].reshape(-1) for table in (e.threshold, e.kept, e.subtract))
-    injection, comparator = np.tile(e.injection[0], e.slots), np.tile(e.comparator[0], e.slots)
+    v = np.zeros((batch, len(swept) * size), np.int64)
+    threshold, kept, subtract = (
+        table[0, swept.start : swept.stop].reshape(-1) for table in (e.threshold, e.kept, e.subtract)
+    )
+    injection, comparator = (np.tile(table[0], len(swept)) for table in (e.injection, e.comparator))
     for t in range(steps):
-        start = STRIDE * (numbers + t)
+        start = STRIDE * (numbers + t) + LAYER_STRIDE * layer
         row = np.zeros(batch, np.int64)
         source, lane = np.nonzero(spikes[:, t].T)
         ends = np.searchsorted(source, np.arange(len(routes.length) + 1))
@@ -119,11 +137,11 @@ def _run_chip(e: ProgrammedEngines, routes: Routes, spikes: np.ndarray, numbers:
             row[lanes] += routes.length[s]
         level = threshold
         if noisy:
-            z = (start + row)[:, None] + np.arange(e.slots)
+            z = (start + row)[:, None] + np.arange(len(swept))
             z = samples.reshape(NOISE_ROWS, size)[z % NOISE_ROWS].reshape(batch, -1)
             level = threshold + _scaled(z, comparator)
         spike = v >= level
-        fired[:, t] = spike.reshape(batch, e.slots, size)
+        fired[:, t] = spike.reshape(batch, len(swept), size)
         after = injection if e.reset == "zero" else v - subtract
         v = (np.where(spike, after, v) * kept) >> LOSS_BITS
 
