@@ -72,6 +72,21 @@ def test_random_networks(seed):
     play(network, core, spikes, seed=seed)
 
 
+@pytest.mark.parametrize("seed", range(16))
+def test_shared_cores(seed):
+    """Any layers on any cores: spikes, potentials and cycles, also where everything fires and nothing is taken."""
+    network = plain(random_graph(seed, chain=seed % 2 == 0)) if seed % 4 else random_network(random.Random(seed))
+    rng = random.Random(seed)
+    cores = rng.choice(["one", [rng.randint(0, 1) for _ in network.layers]])
+    core = virtual(engines=rng.choice([1, 3, 8]), slots=4096, cores=cores, queue_depth=rng.choice(["auto", 2]))
+    spikes = random_graph_spikes(seed, network, batch=3)
+    play(network, dataclasses.replace(core, probe=True), spikes, seed=seed)
+    plan, trace = plan_core(network, core, steps=spikes.shape[1]), simulate(network, spikes)
+    model = VirtualCost(network, core, steps=spikes.shape[1])
+    check_cycles(plan, model, spikes, trace, rest=3000)
+    check_memories(plan, model)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_loaded_networks(seed):
     """Tables, weights, biases and parameters arrive through the load port, another network before each input."""
@@ -88,6 +103,7 @@ def test_loaded_networks(seed):
         nets.append(network_of(specs))
     widest = max(nets, key=lambda net: max(int(layer.accumulator_bits().max()) for layer in net.layers))
     core = virtual(engines=4, weights="loaded", parameters="loaded", probe=True, dispatch_rows=64, weight_depth=48)
+    core = dataclasses.replace(core, cores="one" if seed == 2 else "layer")
     plan = plan_core(widest, core, steps=4)
     spikes = random_spikes(3, 2, 4, 13)
     for order in (nets, nets[::-1]):

@@ -299,13 +299,19 @@ class VirtualConfig(CoreConfig):
         Literal["auto"] | Annotated[int, Field(ge=2, le=65_536)],
         _doc('spikes that the event memory of each layer holds, 2 to 65536, or "auto": 64'),
     ] = "auto"
-    engines: Annotated[int, _doc("engines of a layer, M, 1 to 256", ge=1, le=256)] = 16
+    engines: Annotated[int, _doc("engines of a core, M, 1 to 256", ge=1, le=256)] = 16
     slots: Annotated[int, _doc("virtual neurons of an engine, N, 1 to 65536", ge=1, le=65_536)] = 64
+    cores: Annotated[
+        Literal["layer", "one"] | list[Annotated[int, Field(ge=0)]],
+        _doc("layer (a core for each layer) | one (all layers share a core) | a list gives each layer's core, from 0"),
+    ] = "layer"
     dispatch_rows: Annotated[
-        Literal["auto"] | Positive, _doc('rows of a dispatch memory, or "auto": as many as the spikes of a layer take')
+        Literal["auto"] | Positive,
+        _doc('rows of a layer in the dispatch memory, or "auto": as many as its spikes take'),
     ] = "auto"
     weight_depth: Annotated[
-        Literal["auto"] | Positive, _doc('words of an engine\'s weight memory, or "auto": as many as its synapses take')
+        Literal["auto"] | Positive,
+        _doc('words of a layer in an engine\'s weight memory, or "auto": as many as its synapses take'),
     ] = "auto"
 
 

@@ -12,7 +12,7 @@ from amaranth.hdl import *
 
 from ..network.integer import IntegerLayer, Leak
 
-__all__ = ["NeuronParameters", "add_small", "fires", "leaked", "saturate"]
+__all__ = ["NeuronParameters", "add_small", "fires", "leaked", "per_layer", "saturate"]
 
 Parameter = int | Value
 
@@ -126,3 +126,21 @@ def _fit(value: Value, bits: int) -> Value:
         return value[:bits]
     fill = value[-1] if value.shape().signed else Const(0, 1)
     return Cat(value, fill.replicate(bits - len(value)))
+
+
+def per_layer(values, layer: Value):
+    """The one of `values` (integers or Values, one per layer) that belongs to `layer`; an integer where all agree.
+
+    Multiplexers, because a table would become a memory in synthesis.
+    """
+    values = list(values)
+    if all(isinstance(value, int) for value in values):
+        if len(set(values)) == 1:
+            return values[0]
+        bits = max(1, max(value.bit_length() for value in values))
+        values = [Const(value, bits) for value in values]
+    result = values[-1]
+    for n, value in enumerate(values[:-1]):
+        if value is not values[-1]:
+            result = Mux(layer == n, value, result)
+    return result

@@ -24,7 +24,8 @@ from .digital.parallel import ParallelEngine
 from .digital.sparse import SparseEngine
 from .digital.sweep import SweepEngine
 from .ports import LayerEngine, LoadRow
-from .virtual.controller import VirtualEngine
+from .virtual.controller import VirtualCore
+from .virtual.layer import VirtualEngine
 
 __all__ = ["Accelerator"]
 
@@ -112,6 +113,13 @@ class Accelerator(wiring.Component):
         m, plan = Module(), self.plan
         for engine in self.engines:
             m.submodules[engine.plan.name] = engine
+        shared: dict[str, list[VirtualEngine]] = {}
+        for engine in self.engines:
+            if isinstance(engine, VirtualEngine):
+                shared.setdefault(engine.plan.share.core, []).append(engine)
+        for engines in shared.values():
+            core = VirtualCore(engines)
+            m.submodules[core.name] = core
         # Addresses that no neuron listens to go no further than here.
         entrance = event_signature(self._addressing.addresses, plan.input_slots).create(path=("entrance",))
         open_ = Signal()
@@ -333,7 +341,7 @@ def _engine(entry, plan: CorePlan) -> LayerEngine:
         return SequentialEngine(entry, queue_depth=_depth(core.queue_depth, 0), spike_queue=SPIKE_QUEUE, **shared)
     if isinstance(entry, VirtualPlan):
         depth = _depth(core.queue_depth, EVENT_MEMORY)
-        return VirtualEngine(entry, queue_depth=depth, spike_queue=SPIKE_QUEUE, **shared)
+        return VirtualEngine(entry, queue_depth=depth, spike_queue=entry.spike_queue, **shared)
     if isinstance(entry, LayerPlan):
         kind = ParallelEngine if entry.parallel else GroupedEngine
     else:

@@ -58,7 +58,12 @@ def play_graph(
     batches = [range(b, b + 1) for b in range(len(inputs))] if isolated else [range(len(inputs))]
     for batch in batches:
         core = _Core(plan, sources, batch, since_reset=since_reset)
-        times += core.play()
+        found = core.play()
+        if any(isinstance(entry, VirtualPlan) and entry.share.layers > 1 for entry in plan.layers):
+            # What follows takes engines from the layers behind: only the interval is that of an input that is followed.
+            alone = _Core(plan, sources, batch, since_reset=since_reset).play(follows=False)
+            found = [(*ours, following) for (*_, following), (*ours, _) in zip(found, alone, strict=True)]
+        times += found
         if work is not None:
             done = [engine.work for engine in core.engines if isinstance(engine, _Cim | _Sequential)]
             work += [list(each) for each in zip(*(layer[: len(batch)] for layer in done), strict=True)]
@@ -520,45 +525,88 @@ class _Sequential(_Engine):
 
 
 class _Virtual(_Engine):
-    """Rows of the dispatch memory for a spike, a sweep over all slots for a tick; items are numbers of rows."""
+    """A layer of a virtual core: what waits in front of it, and how its spikes leave; items are numbers of rows."""
 
     def __init__(self, core, entry: VirtualPlan, spikes, outlet):
         super().__init__(core, entry, spikes, outlet)
         self.plan = entry
         depth = core.plan.core.queue_depth
         self.i, self.items = _memory_queue(self.clock, EVENT_MEMORY if depth == "auto" else depth)
-        self.groups = Stream(self.clock, depth=SPIKE_QUEUE)
-        self.clear = 0 if core.since_reset is None else entry.groups + 1 - core.since_reset
-        self.clock.start(self.compute())
+        self.groups = Stream(self.clock, depth=entry.spike_queue)
+        self.emptied = LONG_AGO
+        """The first cycle in which the rows of spikes taken so far are gone."""
+        self.shared: _VirtualCore
         self.clock.start(self.serialise())
 
-    def compute(self) -> Waits:
-        clock, plan = self.clock, self.plan
-        if self.clear > 0:
-            yield clock.now + self.clear
+    @property
+    def room(self) -> bool:
+        """Whether a tick may be taken."""
+        return self.plan.share.layers == 1 or (self.groups.peek() is None and self.clock.now >= self.emptied)
+
+    def serialise(self) -> Waits:
+        """A spike per cycle, then the tick; the next group is taken in the cycle in which the last item leaves."""
+        clock, groups, send = self.clock, self.groups, self.outlet.send
         while True:
-            item = yield from self.items.head()
-            self.items.take()
-            if item >= 0:
-                yield clock.now + max(1, item)
+            neurons, tick = yield from groups.head()
+            groups.take()
+            self.emptied = clock.now + 1
+            clock.at(self.emptied, self.shared.process.wake)
+            for neuron in neurons:
+                yield clock.now + 1
+                yield from send(neuron, neuron=True)
+            if tick is not None:
+                yield clock.now + 1
+                yield from send(tick, neuron=False)
+
+    def sweep(self, tick: int) -> Waits:
+        """The rows of a step's end; ends in the cycle in which the last one is done."""
+        clock, plan = self.clock, self.plan
+        fired = np.flatnonzero(next(self.steps))
+        rows = {row: fired[plan.slot[fired] == row] for row in np.unique(plan.slot[fired]).tolist()}
+        reports, ready, at = self.reports(tick), clock.now + 3, 0
+        for row in range(plan.groups) if reports else sorted({*rows, plan.groups - 1}):
+            ready += row - at
+            yield ready
+            final = row == plan.groups - 1
+            if reports:
+                count = plan.layer.neurons - row * plan.lanes if final else plan.lanes
+                yield self.shown(count, ready, final=final and tick == LAST)
+            if final or row in rows:
+                here = rows.get(row, fired[:0])
+                self.groups.offer((here[np.argsort(plan.engine[here])].tolist(), tick if final else None))
+                yield from self.groups.given()
+            ready, at = clock.now + 1, row + 1
+
+
+class _VirtualCore:
+    """What layers share: dispatch rows of a spike, sweeps of ticks; the last layer that has an item goes first."""
+
+    def __init__(self, core: "_Core", layers: list[_Virtual]):
+        self.clock, self.layers = core.clock, layers
+        self.clear = 0 if core.since_reset is None else layers[0].plan.share.slots + 1 - core.since_reset
+        for layer in layers:
+            layer.shared = self
+        self.process = self.clock.start(self.compute())
+
+    def compute(self) -> Waits:
+        clock = self.clock
+        free = max(0, self.clear)
+        while True:
+            yield max(free, clock.now), LATE
+            shown = [(layer, layer.items.peek()) for layer in self.layers]
+            offers = [(layer, item) for layer, item in shown if item is not None and (item >= 0 or layer.room)]
+            if not offers:
+                for layer in self.layers:
+                    layer.items.watch()
+                yield None
                 continue
-            fired = np.flatnonzero(next(self.steps))
-            rows = {row: fired[plan.slot[fired] == row] for row in np.unique(plan.slot[fired]).tolist()}
-            reports, ready, at = self.reports(item), clock.now + 3, 0
-            stops = range(plan.groups) if reports else sorted({*rows, plan.groups - 1})
-            for row in stops:
-                ready += row - at
-                yield ready
-                final = row == plan.groups - 1
-                if reports:
-                    tail = plan.layer.neurons - row * plan.lanes
-                    yield self.shown(tail if final else plan.lanes, ready, final=final and item == LAST)
-                if final or row in rows:
-                    here = rows.get(row, fired[:0])
-                    neurons = here[np.argsort(plan.engine[here])].tolist()
-                    self.groups.offer((neurons, item if final else None))
-                    yield from self.groups.given()
-                ready, at = clock.now + 1, row + 1
+            layer, item = offers[-1]
+            layer.items.take()
+            if item >= 0:
+                free = clock.now + max(1, item)
+            else:
+                yield from layer.sweep(item)
+                free = clock.now
 
 
 class _Grouped(_Rows):
@@ -677,6 +725,12 @@ class _Core:
             spikes = sources[entry.name][batch.start : batch.stop]
             engines.append(_kind(entry)(self, entry, spikes.reshape(-1, spikes.shape[-1]), outlets[entry.name]))
         self.engines = engines
+        virtual: dict[str, list[_Virtual]] = {}
+        for engine in engines:
+            if isinstance(engine, _Virtual):
+                virtual.setdefault(engine.plan.share.core, []).append(engine)
+        for layers in virtual.values():
+            _VirtualCore(self, layers)
         for entry, engine in zip(plan.layers, engines, strict=True):
             edges = [edge for edge in plan.edges if edge.layer == entry.name]
             branches = [engine.i] if len(edges) == 1 else [Stream(self.clock) for _ in edges]
@@ -710,14 +764,17 @@ class _Core:
         _Delay(self.clock, edge, entrance, branch, clears=clears, before=before)
         return entrance
 
-    def _offer(self) -> Waits:
-        """Offer all inputs, then the first item of one more; notes when the first item of each is taken."""
+    def _offer(self, *, follows: bool) -> Waits:
+        """Offer all inputs, then the first item of one more if one `follows`; notes when the first of each is taken."""
         clock, outlet, most = self.clock, self.outlet, bursts.MOST_INPUTS_UNDER_WAY
         for b in [*self.batch, None]:
             if self.plan.loads and len(self.first_in) >= most:
                 while len(self.left["events_out"]) <= len(self.first_in) - most:
                     yield None
                 yield max(clock.now, self.left["events_out"][len(self.first_in) - most] + 1)
+            if b is None and not follows:
+                self.first_in.append(clock.now)
+                return
             if b is None:
                 yield from outlet.send(0, neuron=True)
                 self.first_in.append(clock.now)
@@ -759,8 +816,8 @@ class _Core:
             i.take()
             yield clock.now + 1
 
-    def play(self) -> list[tuple[int, int, int]]:
-        """Let all inputs pass; see `play_graph`.
+    def play(self, *, follows: bool = True) -> list[tuple[int, int, int]]:
+        """Let all inputs pass, and one more begin if it `follows`; see `play_graph`.
 
         Raises
         ------
@@ -772,7 +829,7 @@ class _Core:
             for _ in self.clock.run():  # what a delay has kept from the inputs before moves as far as it can
                 pass
         start = self.clock.now
-        self.source = self.clock.start(self._offer())
+        self.source = self.clock.start(self._offer(follows=follows))
         for _ in self.clock.run():
             if len(self.first_in) > count and all(len(times) == count for times in self.left.values()):
                 break

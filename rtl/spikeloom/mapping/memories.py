@@ -39,7 +39,10 @@ class MemoryCost:
 def core_memories(plan: CorePlan) -> list[MemoryCost]:
     """Every memory of the core: those of each layer, of the edges, of the decision unit."""
     found = [memory for entry in plan.layers for memory in _layer(entry)]
-    found += [memory for entry in plan.layers for memory in _event_memory(plan, entry)]
+    virtual = [entry for entry in plan.layers if isinstance(entry, VirtualPlan)]
+    found += [memory for entry in virtual for memory in _event_memory(plan, entry)]
+    for name in dict.fromkeys(entry.share.core for entry in virtual):
+        found += _virtual([entry for entry in virtual if entry.share.core == name])
     addresses = {"input": AddressMap(plan.network.input_shape).addresses}
     addresses |= {entry.name: entry.output_addresses for entry in plan.layers}
     for edge in plan.edges:
@@ -71,14 +74,6 @@ def _layer(entry: LayerPlan | SweepPlan) -> Iterator[MemoryCost]:
         yield memory("columns", max(2, entry.columns), CODE_BITS + FACTOR_BITS + 1)
         return
     if isinstance(entry, VirtualPlan):
-        loaded = entry.weights == "loaded"
-        yield memory("events", entry.input_addresses, entry.event_row_bits, loaded)
-        yield memory("dispatch", entry.dispatch_depth, entry.dispatch_row_bits, loaded)
-        for engine, bits in enumerate(entry.lane_bits):
-            yield memory(f"weights{engine}", entry.weight_depth, entry.layer.weight_bits, loaded)
-            yield memory(f"membrane{engine}", entry.groups, bits)
-        if entry.bias_bits:
-            yield memory("biases", entry.groups, entry.lanes * entry.bias_bits, entry.bias_loaded)
         return
     yield from _weights(entry)
     sums = sum(entry.lane_bits)
@@ -100,13 +95,31 @@ def _layer(entry: LayerPlan | SweepPlan) -> Iterator[MemoryCost]:
         yield memory("biases", entry.groups, entry.lanes * entry.bias_bits, entry.bias_loaded)
 
 
-def _event_memory(plan: CorePlan, entry: LayerPlan | SweepPlan) -> Iterator[MemoryCost]:
+def _event_memory(plan: CorePlan, entry: VirtualPlan) -> Iterator[MemoryCost]:
     """What stands in front of engines of virtual neurons."""
-    if isinstance(entry, VirtualPlan):
-        depth = EVENT_MEMORY if plan.core.queue_depth == "auto" else plan.core.queue_depth
-        if depth > REGISTER_DEPTH:
-            width = address_bits(entry.input_addresses) + TICK_BITS
-            yield MemoryCost(name=f"{entry.name}.waiting.items", depth=depth, width=width, port_type="1r1w")
+    depth = EVENT_MEMORY if plan.core.queue_depth == "auto" else plan.core.queue_depth
+    if depth > REGISTER_DEPTH:
+        width = address_bits(entry.input_addresses) + TICK_BITS
+        yield MemoryCost(name=f"{entry.name}.waiting.items", depth=depth, width=width, port_type="1r1w")
+
+
+def _virtual(entries: list[VirtualPlan]) -> Iterator[MemoryCost]:
+    """Tables, weights and membranes of a virtual core."""
+    first, share = entries[0], entries[0].share
+
+    def memory(name: str, depth: int, width: int, writable: bool) -> MemoryCost:
+        kind: Literal["1r1w", "rom"] = "1r1w" if writable else "rom"
+        return MemoryCost(name=f"{share.core}.{name}", depth=depth, width=width, port_type=kind)
+
+    loaded = first.weights == "loaded"
+    yield memory("events", share.events, first.event_row_bits, loaded)
+    yield memory("dispatch", share.rows, first.dispatch_row_bits, loaded)
+    for engine, bits in enumerate(share.lane_bits):
+        yield memory(f"weights{engine}", share.words, share.weight_bits, loaded)
+        yield memory(f"membrane{engine}", share.slots, bits, True)
+    if share.bias_bits:
+        rows = sum(entry.groups for entry in entries)
+        yield memory("biases", rows, first.lanes * share.bias_bits, any(entry.bias_loaded for entry in entries))
 
 
 def _weights(entry: LayerPlan | SweepPlan) -> Iterator[MemoryCost]:

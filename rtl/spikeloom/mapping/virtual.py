@@ -11,12 +11,15 @@ goes through three tables::
 
 A source that has c_m targets on engine m takes length = max_m c_m rows, and as many cycles. Making the tables costs
 O(synapses log synapses).
+
+Several layers can share a core: each has slots and rows of all memories of its own, one behind the other.
 """
 
 import dataclasses
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -25,13 +28,17 @@ from ..config import VirtualConfig
 from ..errors import InputError
 from ..items import AddressMap, address_bits
 from ..network.integer import INPUT, IntegerLayer, IntegerNetwork, signed_bits
-from .plan import LayerPlan
+from .plan import SPIKE_QUEUE, LayerPlan
 from .rows import pack_rows
 
-__all__ = ["EVENT_MEMORY", "VirtualPlan", "VirtualTables", "place_virtual", "synapses"]
+__all__ = ["EVENT_MEMORY", "Share", "VirtualPlan", "VirtualTables", "place_virtual", "synapses"]
 
 EVENT_MEMORY = 64
 """Items that the event memory of a layer holds unless the configuration says another number."""
+
+
+NOWHERE: Any = None
+"""The share of a layer that is not placed yet."""
 
 
 def synapses(layer: IntegerLayer) -> tuple[sparse.csr_array, np.ndarray]:
@@ -67,9 +74,37 @@ class VirtualTables:
     weights: tuple[np.ndarray, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """What a layer has of its core: where its part of each memory begins, and how large these are in all.
+
+    Members: `core`, its name; `index` of the layer among the `layers` of the core; first `slot`, `event`, `row` (of the
+    dispatch memory) and `word` (of a weight memory) of the layer; `slots`, `events`, `rows`, `words` of all layers;
+    `length_bits` of an event entry, `weight_bits`, `bias_bits` (0: no biases), `lane_bits` of each engine's potentials.
+    """
+
+    core: str
+    index: int
+    layers: int
+    slot: int
+    event: int
+    row: int
+    word: int
+    slots: int
+    events: int
+    rows: int
+    words: int
+    length_bits: int
+    weight_bits: int
+    bias_bits: int
+    lane_bits: tuple[int, ...]
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class VirtualPlan(LayerPlan):
     """One layer on `lanes` engines."""
+
+    share: Share
 
     engine: np.ndarray
     """Engine of each neuron, int64 [neurons]."""
@@ -77,8 +112,6 @@ class VirtualPlan(LayerPlan):
     """Of each connection, the input address of every source, int64 [sources]."""
     addresses: tuple[int, ...]
     """Of each connection, below which its input addresses lie."""
-    capacity: int
-    """N, slots of an engine."""
     rows: int | None
     """Rows of the dispatch memory; None: as many as it takes."""
     depth: int | None
@@ -119,6 +152,11 @@ class VirtualPlan(LayerPlan):
     def groups(self) -> int:
         """Slots in use: rows of the sweep that fires."""
         return int(self.slot.max()) + 1
+
+    @property
+    def spike_queue(self) -> int:
+        """Rows of spikes that wait for the serialiser: all of a sweep, where other layers need the engines."""
+        return SPIKE_QUEUE if self.share.layers == 1 else max(2, self.groups)
 
     @property
     def output_addresses(self) -> int:
@@ -176,25 +214,25 @@ class VirtualPlan(LayerPlan):
 
     # ---- memories ----
 
-    @property
-    def slot_bits(self) -> int:
-        """Bits of a slot number."""
-        return address_bits(self.groups)
-
     @cached_property
     def dispatch_depth(self) -> int:
-        """Rows of the dispatch memory."""
+        """Rows of its part of the dispatch memory."""
         return self.rows if self.rows is not None else len(self.tables.valid)
 
     @cached_property
     def weight_depth(self) -> int:
-        """Words of an engine's weight memory."""
+        """Words of its part of an engine's weight memory."""
         return self.depth if self.depth is not None else max(len(words) for words in self.tables.weights)
+
+    @property
+    def weight_row_bits(self) -> int:
+        """Bits of the words of all engines at one address."""
+        return self.lanes * self.share.weight_bits
 
     @property
     def event_bits(self) -> tuple[int, int]:
         """Bits of base and length of an entry of the event table."""
-        return address_bits(self.dispatch_depth), max(1, self.groups.bit_length())
+        return address_bits(self.share.rows), self.share.length_bits
 
     @property
     def event_row_bits(self) -> int:
@@ -202,9 +240,14 @@ class VirtualPlan(LayerPlan):
         return sum(self.event_bits)
 
     @property
+    def slot_bits(self) -> int:
+        """Bits of a slot number."""
+        return address_bits(self.share.slots)
+
+    @property
     def entry_bits(self) -> int:
         """Bits of one engine's entry of a dispatch row: {valid, slot, weight address} from the lowest on."""
-        return 1 + self.slot_bits + address_bits(self.weight_depth)
+        return 1 + self.slot_bits + address_bits(self.share.words)
 
     @property
     def dispatch_row_bits(self) -> int:
@@ -233,13 +276,14 @@ class VirtualPlan(LayerPlan):
         rows = [0] * self.input_addresses
         where = np.concatenate([base + at for base, at in zip(self.bases, self.listens, strict=True)])
         for address, base, length in zip(where.tolist(), tables.base.tolist(), tables.length.tolist(), strict=True):
-            rows[address] = (base if length else 0) | length << bits
+            rows[address] = (self.share.row + base if length else 0) | length << bits
         return rows
 
     def dispatch_rows(self, layer: IntegerLayer | None = None) -> list[int]:
         """Contents of the dispatch memory."""
         tables = self._fits(layer)
-        fields = tables.valid | tables.slot << 1 | tables.address << (1 + self.slot_bits)
+        slot, word = tables.slot + self.share.slot, tables.address + self.share.word
+        fields = np.where(tables.valid, 1 | slot << 1 | word << (1 + self.slot_bits), 0)
         rows = pack_rows(fields, self.entry_bits)
         return rows + [0] * (self.dispatch_depth - len(rows))
 
@@ -251,13 +295,9 @@ class VirtualPlan(LayerPlan):
             words[: len(mine), m] = mine
         return words
 
-    def weight_memory(self, engine: int) -> list[int]:
-        """Contents of the weight memory of one engine."""
-        return pack_rows(self.weight_words()[:, engine : engine + 1], self.layer.weight_bits)
-
     def weight_rows(self, layer: IntegerLayer | None = None) -> list[int]:
         """The words of all engines at one address, side by side."""
-        return pack_rows(self.weight_words(layer), self.layer.weight_bits)
+        return pack_rows(self.weight_words(layer), self.share.weight_bits)
 
     def placed(self, values: np.ndarray) -> np.ndarray:
         """Values [neurons] as [slots, engines]; 0 where there is no neuron."""
@@ -267,14 +307,18 @@ class VirtualPlan(LayerPlan):
 
     def bias_rows(self, bias: np.ndarray | None = None) -> list[int]:
         """Contents of the bias memory, one row per slot."""
-        return pack_rows(self.placed(self.layer.bias if bias is None else bias), self.bias_bits)
+        return pack_rows(self.placed(self.layer.bias if bias is None else bias), self.share.bias_bits)
 
-    @cached_property
+    @property
     def lane_bits(self) -> tuple[int, ...]:
-        """Accumulator bits of each engine: of its widest neuron; all equal where weights are loaded."""
+        """Accumulator bits of each engine."""
+        return self.share.lane_bits
+
+    def own_lane_bits(self) -> np.ndarray:
+        """Accumulator bits that this layer needs on each engine; alike on all where weights are loaded, [engines]."""
         if self.weights == "loaded":
-            return (int(self.neuron_bits.max()),) * self.lanes
-        return tuple(int(bits) for bits in np.maximum(self.placed(self.neuron_bits).max(axis=0), 2))
+            return np.full(self.lanes, self.neuron_bits.max())
+        return np.maximum(self.placed(self.neuron_bits).max(axis=0), 2)
 
     @cached_property
     def bias_bits(self) -> int:
@@ -306,7 +350,10 @@ class VirtualPlan(LayerPlan):
     @property
     def regions(self) -> list[tuple[str, int, int]]:
         """What the load port writes: (kind, rows, bits of a row)."""
-        regions = super().regions
+        regions = [
+            (kind, rows, self.lanes * self.share.bias_bits if kind == "bias" else bits)
+            for kind, rows, bits in super().regions
+        ]
         if self.weights == "loaded":
             tables = [("events", self.input_addresses, self.event_row_bits)]
             tables.append(("dispatch", self.dispatch_depth, self.dispatch_row_bits))
@@ -323,6 +370,7 @@ class VirtualPlan(LayerPlan):
             "placed": placed.hexdigest(),
             "addresses": list(self.addresses),
             "memories": [self.groups, self.dispatch_depth, self.weight_depth],
+            "share": dataclasses.asdict(self.share),
         }
 
 
@@ -334,6 +382,7 @@ def place_virtual(network: IntegerNetwork, core: VirtualConfig, *, direct: bool 
     InputError
         For a layer that engines cannot compute, or that does not fit them.
     """
+    cores = _cores(network, core)
     plans: dict[str, VirtualPlan] = {}
     for index, layer in enumerate(network.layers):
         _check_kind(layer)
@@ -342,17 +391,19 @@ def place_virtual(network: IntegerNetwork, core: VirtualConfig, *, direct: bool 
                 f"layer {layer.name!r}: {layer.neurons} neurons; accepted with core.engines = {core.engines} and "
                 f"core.slots = {core.slots} are up to {core.engines * core.slots}"
             )
+        widest = max(other.neurons for other, at in zip(network.layers, cores, strict=True) if at == cores[index])
+        lanes = min(core.engines, widest)
         plan = VirtualPlan(
             layer=layer,
-            lanes=min(core.engines, layer.neurons),
+            lanes=lanes,
             weights=core.weights,
             parameters=core.parameters,
             direct=direct and index == 0,
             clears=network.state == "clear",
-            engine=np.arange(layer.neurons) % core.engines,
+            share=NOWHERE,
+            engine=np.arange(layer.neurons) % lanes,
             listens=(),
             addresses=(),
-            capacity=core.slots,
             rows=None if core.dispatch_rows == "auto" else core.dispatch_rows,
             depth=None if core.weight_depth == "auto" else core.weight_depth,
         )
@@ -369,7 +420,49 @@ def place_virtual(network: IntegerNetwork, core: VirtualConfig, *, direct: bool 
         listens, addresses = tuple(each for each, _ in heard), tuple(size for _, size in heard)
         layers.append(dataclasses.replace(plan, listens=listens, addresses=addresses))
         layers[-1]._fits(None)
+    for number in dict.fromkeys(cores):
+        members = [n for n, at in enumerate(cores) if at == number]
+        for n, share in zip(members, _shares([layers[n] for n in members], core), strict=True):
+            layers[n] = dataclasses.replace(layers[n], share=share)
     return tuple(layers)
+
+
+def _cores(network: IntegerNetwork, core: VirtualConfig) -> list[int]:
+    """Number of the core of each layer."""
+    names = [layer.name for layer in network.layers]
+    if isinstance(core.cores, str):
+        return [0] * len(names) if core.cores == "one" else list(range(len(names)))
+    if len(core.cores) != len(names):
+        raise InputError(
+            f"core.cores: {len(core.cores)} numbers were given; accepted is one for each of {', '.join(names)}"
+        )
+    return core.cores
+
+
+def _shares(plans: list[VirtualPlan], core: VirtualConfig) -> list[Share]:
+    """The shares of layers on one core, one behind the other in every memory."""
+    sizes = np.array([(p.groups, p.input_addresses, p.dispatch_depth, p.weight_depth) for p in plans], np.int64)
+    starts, totals = np.cumsum(sizes, axis=0) - sizes, sizes.sum(axis=0)
+    if totals[0] > core.slots:
+        each = ", ".join(f"{plan.name} {plan.groups}" for plan in plans)
+        raise InputError(
+            f"core.slots: {core.slots} was given; the layers of one core take {totals[0]} ({each}); accepted is at "
+            "least that, more engines, or other core.cores"
+        )
+    return [
+        Share(
+            core="_".join(plan.name for plan in plans),
+            index=n,
+            layers=len(plans),
+            **dict(zip(("slot", "event", "row", "word"), map(int, starts[n]), strict=True)),
+            **dict(zip(("slots", "events", "rows", "words"), map(int, totals), strict=True)),
+            length_bits=max(plan.groups for plan in plans).bit_length(),
+            weight_bits=max(plan.layer.weight_bits for plan in plans),
+            bias_bits=max(plan.bias_bits for plan in plans),
+            lane_bits=tuple(int(bits) for bits in np.max([plan.own_lane_bits() for plan in plans], axis=0)),
+        )
+        for n in range(len(plans))
+    ]
 
 
 def _assigned(plan: VirtualPlan, core: VirtualConfig) -> np.ndarray:

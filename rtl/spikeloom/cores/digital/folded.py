@@ -13,12 +13,12 @@ from amaranth.hdl import *
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import connect
 
-from ...blocks.neuron import NeuronParameters, add_small, fires, leaked, saturate
+from ...blocks.neuron import NeuronParameters, add_small, fires, leaked, per_layer, saturate
 from ...blocks.sram import Sram
 from ...items import address_bits
 from ...mapping.folded import FoldedPlan
 from ..ports import LayerEngine, LoadRow
-from .folding import Sequencer, UnitLayout, per_layer
+from .folding import Sequencer, UnitLayout
 from .grouped import PassLayout, PassMerger
 
 __all__ = ["FoldedEngine"]

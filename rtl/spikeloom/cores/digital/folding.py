@@ -5,31 +5,14 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ...blocks.events import event_signature
+from ...blocks.neuron import per_layer
 from ...blocks.serialiser import any_and_many, first_one
 from ...blocks.spike_store import SpikeStore
 from ...blocks.sram import Sram
 from ...items import address_bits
 from ...mapping.folded import FoldedPlan
 
-__all__ = ["Sequencer", "UnitLayout", "per_layer"]
-
-
-def per_layer(values, layer: Value):
-    """The one of `values` (integers or Values, one per layer) that belongs to `layer`; an integer where all agree.
-
-    Multiplexers, because a table would become a memory in synthesis.
-    """
-    values = list(values)
-    if all(isinstance(value, int) for value in values):
-        if len(set(values)) == 1:
-            return values[0]
-        bits = max(1, max(value.bit_length() for value in values))
-        values = [Const(value, bits) for value in values]
-    result = values[-1]
-    for n, value in enumerate(values[:-1]):
-        if value is not values[-1]:
-            result = Mux(layer == n, value, result)
-    return result
+__all__ = ["Sequencer", "UnitLayout"]
 
 
 class UnitLayout(data.StructLayout):

@@ -11,34 +11,52 @@ A slot that is changed in two rows in a row is forwarded past its memory::
     write              k        k'
 """
 
+import dataclasses
+from collections.abc import Sequence
+
 from amaranth.hdl import *
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ...blocks.neuron import NeuronParameters, add_small, fires, leaked, saturate
+from ...blocks.neuron import NeuronParameters, add_small, fires, leaked, per_layer, saturate
 from ...blocks.sram import Sram
 from ...items import address_bits
+from ...mapping.rows import WORD_BITS
 from ...mapping.virtual import VirtualPlan
+from ...network.integer import IntegerLayer
 from ..ports import LoadRow
 
-__all__ = ["DigitalEngines", "RowLayout"]
+__all__ = ["DigitalEngines", "RowLayout", "bias_rows"]
 
 
 class RowLayout(data.StructLayout):
     """A row for all engines.
 
     `takes` and `slot` say which engine does something, and to which of its neurons; `fires` that the step ends for
-    these, `clears` that 0 stays behind.
+    these, which are of `layer` and have the biases of row `bias`; `clears` that 0 stays behind.
     """
 
-    def __init__(self, engines: int, slots: int):
+    def __init__(self, plans: Sequence[VirtualPlan]):
+        share = plans[0].share
         super().__init__(
-            {"takes": engines, "slot": data.ArrayLayout(address_bits(slots), engines), "fires": 1, "clears": 1}
+            {
+                "takes": plans[0].lanes,
+                "slot": data.ArrayLayout(address_bits(share.slots), plans[0].lanes),
+                "fires": 1,
+                "clears": 1,
+                "layer": address_bits(share.layers),
+                "bias": address_bits(bias_rows(plans)),
+            }
         )
 
 
+def bias_rows(plans: Sequence[VirtualPlan]) -> int:
+    """Rows of the bias memory of a core."""
+    return sum(plan.groups for plan in plans)
+
+
 class DigitalEngines(wiring.Component):
-    """All engines of a layer; see the module.
+    """All engines of a core and its layers; see the module.
 
     Members
     -------
@@ -50,57 +68,68 @@ class DigitalEngines(wiring.Component):
         Of each engine, in the cycle behind its row, and until `advance`.
     fired : Out(engines), values : Out(ArrayLayout)
         Of a row that fires, with its weights: spikes, and potentials after the step.
-    load_bias, load_registers : In(LoadRow), where loaded at run time
+    load_bias_<layer>, load_registers_<layer> : In(LoadRow), where loaded at run time
     """
 
-    def __init__(self, plan: VirtualPlan):
-        self.plan, layer = plan, plan.layer
-        loads = {kind: (rows, bits) for kind, rows, bits in plan.regions if kind in ("bias", "registers")}
+    def __init__(self, plans: Sequence[VirtualPlan]):
+        self.plans, self.share, self.lanes = plans, plans[0].share, plans[0].lanes
+        loads = {
+            f"load_{kind}_{plan.name}": In(LoadRow(rows, bits))
+            for plan in plans
+            for kind, rows, bits in plan.regions
+            if kind in ("bias", "registers")
+        }
+        widest = max(plan.layer.potential_bits for plan in plans)
         super().__init__(
             {
-                "row": In(RowLayout(plan.lanes, plan.groups)),
+                "row": In(RowLayout(plans)),
                 "advance": In(1),
-                "weights": In(data.ArrayLayout(signed(layer.weight_bits), plan.lanes)),
-                "fired": Out(plan.lanes),
-                "values": Out(data.ArrayLayout(signed(layer.potential_bits), plan.lanes)),
+                "weights": In(data.ArrayLayout(signed(self.share.weight_bits), self.lanes)),
+                "fired": Out(self.lanes),
+                "values": Out(data.ArrayLayout(signed(widest), self.lanes)),
             }
-            | {f"load_{kind}": In(LoadRow(*sizes)) for kind, sizes in loads.items()}
+            | loads
         )
 
     def elaborate(self, platform):
-        m, plan = Module(), self.plan
-        p = NeuronParameters.of(plan.layer, plan.registers)
-        if plan.registers:
-            with m.If(self.load_registers.en):
-                for n, register in enumerate(p.registers):
-                    m.d.sync += register.eq(self.load_registers.data.word_select(n, 32))
+        m, parameters = Module(), []
+        for plan in self.plans:
+            p = NeuronParameters.of(plan.layer, plan.registers)
+            parameters.append(p)
+            if plan.registers:
+                load = getattr(self, f"load_registers_{plan.name}")
+                with m.If(load.en):
+                    for n, register in enumerate(p.registers):
+                        m.d.sync += register.eq(load.data.word_select(n, WORD_BITS))
         held = Signal(self.row.shape(), reset_less=True)  # the row that is being done
-        takes = Signal(plan.lanes)
+        takes = Signal(self.lanes)
         with m.If(self.advance):
             m.d.sync += [held.eq(self.row), takes.eq(self.row.takes)]
-        biases = self._biases(m) if plan.bias_bits else None
-        for n in range(plan.lanes):
-            bias = None if biases is None else biases.r_data.word_select(n, plan.bias_bits).as_signed()
-            self._engine(m, n, held, takes[n], bias, p)
+        biases = self._biases(m) if self.share.bias_bits else None
+        for n in range(self.lanes):
+            bias = None if biases is None else biases.r_data.word_select(n, self.share.bias_bits).as_signed()
+            self._engine(m, n, held, takes[n], bias, parameters)
         return m
 
     def _biases(self, m: Module) -> Sram:
-        plan = self.plan
+        loaded = any(plan.bias_loaded for plan in self.plans)
         m.submodules.biases = biases = Sram(
-            name=f"{plan.name}.biases", depth=plan.groups, width=plan.lanes * plan.bias_bits,
-            port_type="1r1w" if plan.bias_loaded else "rom", contents=plan.bias_rows(),
+            name=f"{self.share.core}.biases", depth=bias_rows(self.plans), width=self.lanes * self.share.bias_bits,
+            port_type="1r1w" if loaded else "rom", contents=[row for plan in self.plans for row in plan.bias_rows()],
         )  # fmt: skip
-        m.d.comb += [biases.r_en.eq(self.row.fires & self.advance), biases.r_addr.eq(self.row.slot[0])]
-        if plan.bias_loaded:
-            load = self.load_bias
-            m.d.comb += [biases.w_en.eq(load.en), biases.w_addr.eq(load.row), biases.w_data.eq(load.data)]
+        m.d.comb += [biases.r_en.eq(self.row.fires & self.advance), biases.r_addr.eq(self.row.bias)]
+        first = 0
+        for plan in self.plans:
+            if (load := getattr(self, f"load_bias_{plan.name}", None)) is not None:
+                with m.If(load.en):
+                    m.d.comb += [biases.w_en.eq(1), biases.w_addr.eq(load.row + first), biases.w_data.eq(load.data)]
+            first += plan.groups
         return biases
 
-    def _engine(self, m: Module, n: int, held, takes, bias, p: NeuronParameters) -> None:
-        plan, layer = self.plan, self.plan.layer
-        bits = plan.lane_bits[n]
+    def _engine(self, m: Module, n: int, held, takes, bias, parameters: list[NeuronParameters]) -> None:
+        bits = self.share.lane_bits[n]
         m.submodules[f"membrane{n}"] = membrane = Sram(
-            name=f"{plan.name}.membrane{n}", depth=plan.groups, width=bits, port_type="1r1w"
+            name=f"{self.share.core}.membrane{n}", depth=self.share.slots, width=bits, port_type="1r1w"
         )
         slot, weight = self.row.slot[n], self.weights[n]
         word = Signal(signed(bits), name=f"word{n}")
@@ -117,13 +146,33 @@ class DigitalEngines(wiring.Component):
             m.d.sync += [forward.eq(takes & (slot == held.slot[n])), before.eq(word)]
         stored = Mux(forward, before, membrane.r_data.as_signed())
         if bias is None:
-            added = (weight.as_unsigned() & ~held.fires.replicate(layer.weight_bits)).as_signed()
+            added = (weight.as_unsigned() & ~held.fires.replicate(len(weight))).as_signed()
         else:
             added = Mux(held.fires, bias, weight)
         acc = Signal(signed(bits), name=f"sum{n}")
-        v = Signal(signed(layer.potential_bits), name=f"v{n}")
-        fire = Signal(name=f"fire{n}")
         m.d.comb += acc.eq(add_small(stored, added, 0, bits=bits))
+        # Layers of one kind share the arithmetic, and differ in its parameters.
+        kinds: dict[tuple, list[int]] = {}
+        for index, plan in enumerate(self.plans):
+            kinds.setdefault(_kind(plan.layer), []).append(index)
+        ends = []
+        for members in kinds.values():
+            p = _of_layer([parameters[index] for index in members], members, held.layer)
+            ends.append((members, *self._end(m, f"{n}_{members[0]}", self.plans[members[0]].layer, acc, p)))
+        fire, v, after = ends[-1][1:]
+        for members, *others in ends[:-1]:
+            mine = Cat(*[held.layer == index for index in members]).any()
+            fire, v, after = (Mux(mine, a, b) for a, b in zip(others, (fire, v, after), strict=True))
+        m.d.comb += [
+            self.fired[n].eq(fire),
+            self.values[n].eq(v),
+            word.eq(Mux(held.fires, Mux(held.clears, 0, after), acc)),
+        ]
+
+    def _end(self, m: Module, name: str, layer: IntegerLayer, acc, p: NeuronParameters) -> tuple[Value, Value, Value]:
+        """Of a neuron at the end of a step: its spike, its potential, and what the next step starts from."""
+        fire = Signal(name=f"fire{name}")
+        v = Signal(signed(layer.potential_bits), name=f"v{name}")
         if layer.threshold is not None:
             m.d.comb += fire.eq(fires(acc, p.threshold))
         u = saturate(acc, layer.potential_bits)
@@ -137,8 +186,36 @@ class DigitalEngines(wiring.Component):
             after = Mux(fire, 0, after)
         elif layer.reset == "delayed_subtract":
             after = after - Mux(fire, p.subtracts, 0)
-        m.d.comb += [
-            self.fired[n].eq(fire),
-            self.values[n].eq(v),
-            word.eq(Mux(held.fires, Mux(held.clears, 0, after), acc)),
-        ]
+        return fire, v, after
+
+
+def _kind(layer: IntegerLayer) -> tuple:
+    """What decides the arithmetic of a layer, beside its parameters."""
+    leak = layer.leak
+    return (
+        layer.potential_bits, layer.reset, layer.threshold is None, leak.kind, len(leak.shifts), leak.fraction_bits,
+    )  # fmt: skip
+
+
+def _of_layer(parameters: list[NeuronParameters], members: list[int], layer: Value) -> NeuronParameters:
+    """The parameters of the layer that `layer` names, one of `members`."""
+    if len(parameters) == 1:
+        return parameters[0]
+
+    def chosen(values: list):
+        if values[0] is None:
+            return None
+        every = [values[-1]] * (max(members) + 1)
+        for index, value in zip(members, values, strict=True):
+            every[index] = value
+        return per_layer(every, layer)
+
+    first = parameters[0]
+    return dataclasses.replace(
+        first,
+        threshold=chosen([p.threshold for p in parameters]),
+        subtracts=chosen([p.subtracts for p in parameters]),
+        leak_amount=chosen([p.leak_amount for p in parameters]),
+        leak_shifts=tuple(chosen([p.leak_shifts[n] for p in parameters]) for n in range(len(first.leak_shifts))),
+        leak_factor=chosen([p.leak_factor for p in parameters]),
+    )
