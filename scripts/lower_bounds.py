@@ -3,8 +3,8 @@
     python scripts/lower_bounds.py > constraints.txt     # for `pip install --constraint`
     python scripts/lower_bounds.py --check               # fails unless exactly these versions are installed
 
-Taken are the dependencies of the package and those of the development extra that the tests import; the other tools of
-the extra (linter, type checker, wheel builder) do not run on users' machines.
+Taken are the dependencies of the package and its extra `map`, and those of the development extra that the tests import;
+the other tools of that extra (linter, type checker, wheel builder) do not run on users' machines.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def lower_bound(requirement: str) -> tuple[str, str]:
 def lower_bounds(pyproject: Path = PYPROJECT) -> dict[str, str]:
     """Return the lowest allowed version of each dependency that the package or its tests import."""
     project = tomllib.loads(pyproject.read_text())["project"]
-    bounds = dict(lower_bound(requirement) for requirement in project["dependencies"])
+    bounds = dict(lower_bound(each) for each in project["dependencies"] + project["optional-dependencies"]["map"])
     development = dict(lower_bound(requirement) for requirement in project["optional-dependencies"]["dev"])
     return bounds | {name: development[name] for name in TEST_EXTRAS}
 

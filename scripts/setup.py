@@ -5,7 +5,7 @@
 Three steps, each done only when it is not finished yet:
 
 1. a virtual environment in `.venv`, also where `ensurepip` is missing;
-2. this package in it, editable, with its development extra;
+2. this package in it, editable, with its development extra and the solver of the mapper;
 3. the programs and the cell library that come from Debian or Ubuntu packages: installed by apt when this user is root
    or has sudo without a password, otherwise downloaded by apt and unpacked into the user's cache, with small start
    scripts. The library is always unpacked, because its package would install some 200 others. What cannot be had is
@@ -574,7 +574,7 @@ def set_up(environment: Path, *, if_needed: bool) -> None:
         print(f"Setting up in {environment} (this is done once)", flush=True)
         if not (environment / "pyvenv.cfg").is_file() or not has_pip(python):
             print(f"  virtual environment: {make_environment(environment)}", flush=True)
-        install = [python, "-m", "pip", "install", "--editable", f"{ROOT}[dev]"]
+        install = [python, "-m", "pip", "install", "--editable", f"{ROOT}[dev,map]"]
         done = run_long("Python packages", install, log, {"LC_ALL": "C.UTF-8"})
         if done.returncode:
             raise SetupError(f"the Python packages cannot be installed: {last_lines(done.stdout, 6)}; all of it: {log}")

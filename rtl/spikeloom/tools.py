@@ -363,6 +363,13 @@ TOOLS: tuple[Tool, ...] = (
         ),
     ),
     Tool(
+        name="ortools",
+        kind="python package",
+        needed_by="the mapper of the virtual core (method ilp)",
+        how_to_get="`pip install 'spikeloom[map]'`",
+        candidates=lambda: _python_package("ortools"),
+    ),
+    Tool(
         name="torch",
         kind="python package",
         needed_by="train",

@@ -1,0 +1,7 @@
+"""Neurons of a layer placed on the engines of a `virtual` core, and the memories that this takes."""
+
+from .check import check
+from .mapper import place
+from .problem import Placement, Problem, lengths, measured_rates, problem_of
+
+__all__ = ["Placement", "Problem", "check", "lengths", "measured_rates", "place", "problem_of"]
