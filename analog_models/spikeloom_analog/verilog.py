@@ -17,7 +17,18 @@ from .port import ArrayPort
 from .programmed import ProgrammedArray, noise_samples
 from .streams import Purpose, normals
 
-__all__ = ["Recording", "black_box", "fnv", "model_files", "noise_files", "record_windows", "replay_files"]
+__all__ = [
+    "Recording",
+    "black_box",
+    "fnv",
+    "hex_words",
+    "model_files",
+    "noise_files",
+    "quoted",
+    "record_windows",
+    "replay_files",
+    "template",
+]
 
 FNV_START, FNV_PRIME, WORD = 0xCBF29CE484222325, 0x100000001B3, (1 << 64) - 1
 CODE_BITS, AMOUNT_BITS = 12, 5
@@ -77,16 +88,19 @@ def _instance(body: str, parameters: dict) -> list[str]:
     return [f"  {body} #(", text, "  ) array (", CONNECTED, "  );", "endmodule", ""]
 
 
-def _template(name: str) -> str:
+def template(name: str) -> str:
+    """Text of a Verilog module that comes with the models."""
     return files("spikeloom_analog").joinpath("templates", f"{name}.v").read_text()
 
 
-def _hex(values: Iterable[int], bits: int) -> str:
+def hex_words(values: Iterable[int], bits: int) -> str:
+    """Words for $readmemh."""
     digits, mask = -(-bits // 4), (1 << bits) - 1
     return "".join(f"{int(value) & mask:0{digits}x}\n" for value in values)
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """A Verilog string."""
     return f'"{text}"'
 
 
@@ -133,18 +147,18 @@ def model_files(
         "SLOTS": timing.slots, "STEPS": plan.steps, "WINDOWS": windows if one.noisy else 1, "NOISY": int(one.noisy),
         "STATES": len(cells.code16), "ACCESSES": accesses, "WRITE_NOISE": cells.write_noise,
         "REFERENCE": cells.reference,
-        "CHARGE_FILE": _quoted(file("charge")), "VARIANCE_FILE": _quoted(file("variance")),
-        "NEURON_FILE": _quoted(file("neurons")), "NOISE_FILE": _quoted(file("noise")),
-        "STATE_FILE": _quoted(file("cells")), "READ_FILE": _quoted(file("reads")),
-        "COLUMN_FILE": _quoted(file("columns")), "STEP_FILE": _quoted(file("moves")),
-        "SAMPLE_FILE": _quoted(file("samples")),
+        "CHARGE_FILE": quoted(file("charge")), "VARIANCE_FILE": quoted(file("variance")),
+        "NEURON_FILE": quoted(file("neurons")), "NOISE_FILE": quoted(file("noise")),
+        "STATE_FILE": quoted(file("cells")), "READ_FILE": quoted(file("reads")),
+        "COLUMN_FILE": quoted(file("columns")), "STEP_FILE": quoted(file("moves")),
+        "SAMPLE_FILE": quoted(file("samples")),
     }  # fmt: skip
     text = "\n".join([*ports.header(name, layer), *_instance("spikeloom_array_model", parameters)])
     return {
-        "spikeloom_array_model.v": _template("spikeloom_array_model"),
+        "spikeloom_array_model.v": template("spikeloom_array_model"),
         f"{name}_{layer}_array.v": text,
         **noise_files(name, plan, one, range(windows)),
-    } | {file(table): _hex(values.tolist(), bits) for table, (values, bits) in tables.items()}
+    } | {file(table): hex_words(values.tolist(), bits) for table, (values, bits) in tables.items()}
 
 
 def noise_files(name: str, plan: CrossbarPlan, array: ProgrammedArray, windows: Iterable[int]) -> dict[str, str]:
@@ -156,7 +170,7 @@ def noise_files(name: str, plan: CrossbarPlan, array: ProgrammedArray, windows: 
     if not one.noisy:
         return {}
     samples = [noise_samples(one, 0, window, plan.steps).ravel() for window in windows]
-    digits = np.concatenate(samples).astype(">i2").tobytes().hex("\n", 2)  # as _hex of 16 bits, but fast
+    digits = np.concatenate(samples).astype(">i2").tobytes().hex("\n", 2)  # as hex_words of 16 bits, but fast
     return {f"{name}_{plan.name}_noise.mem": f"{digits}\n"}
 
 
@@ -189,12 +203,8 @@ def record_windows(port: ArrayPort, spikes: np.ndarray, *, clears: bool = True) 
     return recording
 
 
-def fnv(words: Iterable[int], chunks: int = 1) -> int:
-    """FNV-1a over words of `chunks` times 64 bits, lowest chunk first."""
-    return _fnv(FNV_START, words, chunks)
-
-
-def _fnv(start: int, words: Iterable[int], chunks: int) -> int:
+def fnv(words: Iterable[int], chunks: int = 1, start: int = FNV_START) -> int:
+    """FNV-1a over words of `chunks` times 64 bits, lowest chunk first; `start` is the hash of what came before."""
     value = start
     for word in words:
         for n in range(chunks):
@@ -212,19 +222,19 @@ def replay_files(name: str, plan: CrossbarPlan, recording: Recording) -> dict[st
     accesses = [ports.access_word(*request) << CODE_BITS | code for *request, code in recording.accesses]
     accesses.append(0)  # a mark behind the last one: a memory of no words cannot be read
     width = 32 + ports.cycle + 1 + ports.rows + ports.columns
-    value = _fnv(fnv(clocks, -(-width // 64)), accesses, 1)
+    value = fnv(accesses, 1, fnv(clocks, -(-width // 64)))
     parameters = {
         "ROWS": ports.rows, "COLUMNS": ports.columns, "ACCESS_BITS": ports.access, "CYCLE_BITS": ports.cycle,
         "CLOCKS": len(clocks), "ACCESSES": len(accesses), "HASH": f"64'h{value:016x}",
-        "CLOCK_FILE": _quoted(f"{name}_{layer}_clocks.mem"), "ACCESS_FILE": _quoted(f"{name}_{layer}_accesses.mem"),
+        "CLOCK_FILE": quoted(f"{name}_{layer}_clocks.mem"), "ACCESS_FILE": quoted(f"{name}_{layer}_accesses.mem"),
     }  # fmt: skip
     return {
-        "spikeloom_array_replay.v": _template("spikeloom_array_replay"),
+        "spikeloom_array_replay.v": template("spikeloom_array_replay"),
         f"{name}_{layer}_array.v": "\n".join(
             [*ports.header(name, layer), *_instance("spikeloom_array_replay", parameters)]
         ),
-        f"{name}_{layer}_clocks.mem": _hex(clocks, width),
-        f"{name}_{layer}_accesses.mem": _hex(accesses, ports.access + CODE_BITS),
+        f"{name}_{layer}_clocks.mem": hex_words(clocks, width),
+        f"{name}_{layer}_accesses.mem": hex_words(accesses, ports.access + CODE_BITS),
     }
 
 
