@@ -50,6 +50,18 @@ def test_the_tail_current_settles_and_slews_in_time(changes):
     assert t1 + t2 == pytest.approx(0.5 / 100e6)
 
 
+def test_what_has_not_settled_is_missing_and_slips():
+    """Charge Q and voltage U on Cf when the loop closes, the output at rest; then the loop for its time of settling."""
+    p = EngineParameters(settling_error=0.02, gain=1e9)
+    d = Integrator.design(p, bits=7, slots=64, volts_per_step=0.4e-3, clock=100e6)
+    cx, cf, gm = d.output + d.input, d.feedback, p.gm_over_current * d.tail / 2
+    matrix = np.array([[cx + cf, -cf], [-cf, cf + d.load]])
+    settles = expm(-np.linalg.solve(matrix, np.array([[0.0, 0.0], [gm, 0.0]])) * d.time * d.settling / d.tail)
+    for q, u in ((1e-15, 0.0), (0.0, 0.3), (-2e-16, 0.5)):
+        v = settles @ np.linalg.solve(matrix, [q + cf * u, -cf * u])
+        assert v[0] - v[1] == pytest.approx(u * (1 - d.slip) + q / cf * (1 - d.missing), rel=1e-6, abs=0)
+
+
 def test_noise_of_the_amplifier_in_a_row():
     p = EngineParameters(auto_zero=False)
     d = Integrator.design(p, bits=7, slots=16, volts_per_step=0.4e-3, clock=100e6)
@@ -117,7 +129,7 @@ class Slow:
         self.p, self.step = p, step
         self.ladders = Ladders(p.ladder(7), engines, seeds=[seed], core=core)
         design = Integrator.design(p, bits=7, slots=slots, volts_per_step=volts, clock=clock)
-        self.input = p.input_capacitance + slots * p.switch_capacitance
+        self.input, self.load = p.input_capacitance + slots * p.switch_capacitance, design.load
         nominal = 127 / 64 * p.unit * p.reference / 127  # a compensated ladder sends the charge of the ideal one
         assert design.charge_step == pytest.approx(nominal, rel=1e-12, abs=0)
 
@@ -162,14 +174,20 @@ class Slow:
         between(n - 1, None, self.input)
         between(n - 1, n, cf)
         sign = -1 if code < 0 else 1
-        vref = sign * p.reference * (1 + sign * self.skew / 2) * (1 - p.settling_error)
+        vref = sign * p.reference * (1 + sign * self.skew / 2)
         held = np.zeros(n + 1)
         held[:n] = [bit[j] * vref * (min(abs(code), 127) >> j & 1) for j in range(n)]  # what the bits push in
         held[n - 1] += cf * u + self.input * self.offset[m] + self.injected[m]
+        # Before the amplifier moves, its output has its load alone, from rest.
+        passive, pushed = c.copy(), held.copy()
+        passive[n, n] += self.load
+        pushed[n] = -cf * u
+        jump = np.linalg.solve(passive, pushed)[n - 1]
         c[n] = 0  # the amplifier gives its output any charge
         c[n, n], c[n, n - 1], held[n] = 1.0, p.gain, p.gain * self.offset[m]
         v = np.linalg.solve(c, held)
-        return v[n - 1] - v[n]
+        at_input = self.input + 1 / np.linalg.inv(c[:n, :n] - np.diag([0.0] * (n - 1) + [self.input + cf]))[-1, -1]
+        return v[n - 1] - v[n] - p.settling_error * at_input / cf * jump
 
     def fire(self, slot, clears):
         u = self.u[slot]
@@ -231,7 +249,7 @@ def test_integers_are_the_circuit(changes, subtracts):
             theirs = slow.fire(k, clears=t % 16 == 15)
             near += int((ours != theirs).sum())
             spikes += int(theirs.sum())
-    assert worst < 12  # of 1024 to a weight of 1, after up to 96 rows and 16 steps that each round
+    assert worst < 30  # of 1024 to a weight of 1: 96 rows and 16 steps that each round, and products of errors
     assert near == 0
     assert spikes > 30
 
@@ -393,7 +411,7 @@ def test_a_layer_as_an_integer_layer(make):
     rng, engines = np.random.default_rng(5), 5
     layer = make(rng)
     engine, slot = placed(layer, engines)
-    p = replace(EngineParameters(gain=1e12, supply=9.0), swing_low=4.0, swing_high=4.0)
+    p = replace(EngineParameters(gain=1e12, settling_error=1e-12, supply=9.0), swing_low=4.0, swing_high=4.0)
     tables = programmed(layer, engine, slot, engines, p, seeds=[11])
     tables = replace(tables.quiet(), injection=np.zeros_like(tables.injection))
     assert not tables.loss.any()
@@ -454,6 +472,8 @@ def test_parameters_from_a_file(tmp_path):
         ({"leak": Leak(kind="linear", amount=3)}, "a linear leak"),
         ({"bias": np.arange(23)}, "a bias"),
         ({"refractory": 2}, "refractory"),
+        ({"max_count": 3}, "several spikes of a source in a step"),
+        ({"threshold": np.arange(1, 24)}, "a leak or threshold per neuron"),
         ({"leak": Leak(kind="multiply", factor=0, fraction_bits=3)}, "a leak of everything"),
     ],
 )

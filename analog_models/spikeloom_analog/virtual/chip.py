@@ -154,7 +154,9 @@ def virtual_chips(
         raise InputError(f"core.kind: {plan.core.kind!r} was given; accepted for analog engines: 'virtual'")
     if network.state != "clear":
         raise InputError(f"network.state: {network.state!r} was given; accepted for analog engines: 'clear'")
+    kept = {}
     for entry in plans:
+        kept[entry.name] = kept_per_step(entry.layer)
         if len(entry.layer.connections) != 1 or entry.layer.connections[0].delay:
             raise InputError(
                 f"layer {entry.name!r}: {len(entry.layer.connections)} connections, or a delay; accepted for analog "
@@ -179,7 +181,7 @@ def virtual_chips(
             )
         for entry in members:
             at = (entry.slot + entry.share.slot, entry.engine)
-            beta[at] = kept_per_step(entry.layer)  # refuses what engines do not do
+            beta[at] = kept[entry.name]
             theta[at] = np.asarray(entry.layer.threshold)
             subtract[at] = entry.layer.subtracts
         engines[name], integrators[name] = program_engines(

@@ -254,7 +254,7 @@ def program_engines(
     output = ladders.output_capacitance
     kappa = (output + integrator.input) / (integrator.feedback * (1 + p.gain))  # [C, M]
     # Charge of every code: ladder, settling, what offset and switches add to each row, and what a finite gain takes.
-    magnitude = ladders.transferred() * (1 - p.settling_error)
+    magnitude = ladders.transferred() * (1 - integrator.missing)
     skew = p.reference_mismatch * drawn(Purpose.ENGINE, 1)[:, :, None] / 2
     words = np.arange(1 << weight_bits)
     value = np.where(words < 1 << bits, words, words - (1 << weight_bits))
@@ -279,7 +279,7 @@ def program_engines(
     tables = ProgrammedEngines(
         charge=_quanta(charge, quantum),
         sigma=_quanta(sigma, quantum),
-        loss=_quanta(kappa / (1 + kappa), 2.0**-LOSS_BITS),
+        loss=_quanta(kappa / (1 + kappa) + integrator.slip, 2.0**-LOSS_BITS),
         comparator=_quanta(np.broadcast_to(p.comparator_noise * integrator.feedback, shape[::2]), quantum),
         injection=_quanta(reset, quantum),
         threshold=np.where(theta == 0, top, np.maximum(_quanta(level, quantum), 1)),

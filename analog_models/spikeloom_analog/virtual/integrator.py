@@ -15,7 +15,13 @@ input, which begins at 0 (Cx = C_out + Cin):
 
     U' = (U + Q / Cf) / (1 + kappa),        kappa = Cx / (Cf (1 + A))
 
-so a finite gain is an error of the charge *and* a leak per row. Between rows a neuron loses what its leak and its open
+so a finite gain is an error of the charge *and* a leak per row. So is incomplete settling, since the output begins each
+row at rest: at once the input jumps to Vx = (Q + Cs U) / (Cx + Cs), Cs = Cf load / (Cf + load), and of that a part
+`settling_error` is left when the capacitor is taken off, with Cx Vx of the charge:
+
+    U' = U + Q / Cf - error (Cx / Cf) (Q + Cs U) / (Cx + Cs)
+
+Between rows a neuron loses what its leak and its open
 switch let through.
 
 What the amplifier needs, from beta = Cf / (Cf + Cx) and C_L = load + Cf Cx / (Cf + Cx), in the time t of a transfer:
@@ -102,6 +108,18 @@ class Integrator:
     def kappa(self) -> float:
         """Part of U lost in a row."""
         return (self.output + self.input) / (self.feedback * (1 + self.parameters.gain))
+
+    @property
+    def missing(self) -> float:
+        """Part of a row's charge that has not settled."""
+        cx, cs = self.output + self.input, self.feedback * self.load / (self.feedback + self.load)
+        return self.parameters.settling_error * cx / (cx + cs)
+
+    @property
+    def slip(self) -> float:
+        """Part of U that has not settled in a row."""
+        cs = self.feedback * self.load / (self.feedback + self.load)
+        return self.missing * cs / self.feedback
 
     @property
     def tail(self) -> float:

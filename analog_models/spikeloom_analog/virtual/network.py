@@ -225,8 +225,10 @@ def kept_per_step(layer: IntegerLayer) -> float:
         kind = "a bias"
     elif layer.current_bits is not None or layer.refractory or layer.adaptation is not None:
         kind = "a synaptic current, refractory period or adaptation"
-    elif leak.per_neuron:
-        kind = "a leak per neuron"
+    elif leak.per_neuron or not isinstance(layer.threshold, int):
+        kind = "a leak or threshold per neuron"
+    elif layer.max_count > 1:
+        kind = "several spikes of a source in a step"
     if kind is not None:
         raise InputError(
             f"layer {layer.name!r}: {kind}; accepted for analog engines: plain neurons with reset zero or subtract, no "

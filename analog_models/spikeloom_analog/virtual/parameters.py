@@ -68,7 +68,7 @@ class EngineParameters:
     """Standard deviation of each comparison."""
 
     settling_error: float = sourced(2e-3, "1", f"{ASSUMED}: half a step of 8 bits")
-    """Part of a step that is missing when the next row begins."""
+    """Part of the jump of the amplifier's input that is left at the end of a row."""
     transfer_time: float = sourced(0.5, "1", f"{ASSUMED}: in the other half, ladder and offset are reset")
     """Part of a row's time in which the charge is transferred."""
     noise_factor: float = sourced(1.5, "1", f"{ASSUMED}: 2/3 of the input pair and as much again of its loads")
