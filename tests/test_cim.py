@@ -18,10 +18,11 @@ from networks import network_of, random_spec
 from projects import of_network
 from spikeloom.blocks.sram import Sram, verilog_body
 from spikeloom.config import CimConfig
+from spikeloom.cores.cim.engine import CimEngine
 from spikeloom.errors import InputError
 from spikeloom.export import elaborate
-from spikeloom.mapping.cim import CimPlan, place_cim
-from spikeloom.mapping.cim_cost import CimCost
+from spikeloom.mapping.cim import SLOT_DEPTH, CimPlan, place_cim
+from spikeloom.mapping.cim_cost import CimCost, CimReport
 from spikeloom.mapping.cim_energy import EnergyParameters, energy_pj
 from spikeloom.mapping.image import image_words
 from spikeloom.mapping.plan import plan_core
@@ -294,6 +295,53 @@ def test_activity_is_what_the_ports_do(keys, monkeypatch):
     for kind in ("sum_rows", "weight_rows", "sum_writes", "read_swings"):
         assert getattr(report, kind) == counted[kind], kind
     assert 0 < counted["write_swings"] <= report.write_swings + 7 * report.add_passes
+
+
+@pytest.mark.parametrize(("banks", "rows"), [(1, 1024), (2, 1024), (4, 1024), (8, 1024), (1, 32), (2, 32)], ids=str)
+def test_conflicts_are_what_the_banks_see(banks, rows, monkeypatch):
+    """Cycles in which a spike stands in front of a full bank while another has room, counted inside the engine."""
+    seen: dict[str, int] = {}
+    waits: dict[str, int] = {}
+    entrances = []
+    dispatch = CimEngine._dispatch
+
+    def kept(engine, m, slots, item, *, start_tick):
+        entrances.append((engine.plan, slots, item))
+        dispatch(engine, m, slots, item, start_tick=start_tick)
+
+    class Counting(Simulator):
+        def run(self):
+            async def watch(ctx):
+                while True:
+                    await ctx.tick()
+                    for plan, slots, item in entrances:
+                        if not ctx.get(item.valid & ~item.p.tick & ~item.ready):
+                            continue
+                        levels = [ctx.get(slot._level) for slot in slots]
+                        assert levels[ctx.get(item.p.address) % len(slots)] == SLOT_DEPTH
+                        waits[plan.name] = waits.get(plan.name, 0) + 1
+                        seen[plan.name] = seen.get(plan.name, 0) + (min(levels) < SLOT_DEPTH)
+
+            self.add_testbench(watch, background=True)
+            super().run()
+
+    monkeypatch.setattr(CimEngine, "_dispatch", kept)
+    monkeypatch.setattr("core_bench.Simulator", Counting)
+    network = network_of([layer(neurons=16, theta=3), layer(fan_in=16, neurons=5)])
+    core = CimConfig(kind="cim", banks=banks, array_rows=rows)
+    spikes = random_spikes(banks, 4, 5, 30)
+    model, trace = CimCost(network, core, steps=5), simulate(network, spikes)
+    run_core(model.plan, spikes, rest=300)
+    told: dict[str, int] = {}
+    for report in model.cycles(spikes, trace.spikes):
+        for each in report.layers:
+            assert isinstance(each, CimReport)
+            told[each.name] = told.get(each.name, 0) + each.conflicts
+    assert told == {name: seen.get(name, 0) for name in told}
+    assert waits["fc1"] > 0
+    # Neighbours lie in different banks, and one bank is never alone with its spikes.
+    slots = {plan.name: plan.slots_in for plan, *_ in entrances}
+    assert (told["fc1"] > 0) == (slots["fc1"] > 1)
 
 
 def test_energy(tmp_path):

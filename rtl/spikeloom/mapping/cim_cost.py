@@ -27,7 +27,7 @@ class CimReport(LayerReport):
     add_passes, tick_passes : int
         Passes of B cycles: those that add spikes, and those of ticks.
     conflicts : int
-        Cycles in which a spike waited in front of its bank.
+        Cycles in which a spike waited, and those behind it, because its bank was full while another had room.
     sum_rows, sum_writes : int
         Row activations that read, and that write, potentials and partial sums.
     column_operations : int

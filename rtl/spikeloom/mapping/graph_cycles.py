@@ -321,7 +321,7 @@ class CimWork:
     """Passes that add spikes, in one tile or in several at once."""
     passes: dict[int, int] = field(default_factory=dict)
     conflicts: int = 0
-    """Cycles in which a spike could not go to its bank while others had room."""
+    """Cycles in which a spike found its bank full while another had room."""
 
 
 class _Cim(_Parallel):
@@ -357,10 +357,11 @@ class _Cim(_Parallel):
                 self.ticks.offer(item)
                 yield from self.ticks.given()
             else:
-                begin = self.clock.now
+                # The banks begin together, so what has room now has it until this bank has some.
+                begin, others = self.clock.now, any(bank.has_room for bank in self.banks)
                 yield from self.banks[item].room()
                 self.banks[item].offer(item)
-                self.work[-1].conflicts += self.clock.now - begin
+                self.work[-1].conflicts += (self.clock.now - begin) * others
             self.i.take()
             yield self.clock.now + 1
 
