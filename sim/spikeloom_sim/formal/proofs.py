@@ -9,7 +9,7 @@ from spikeloom.blocks.routing import Delay, Fork, Join, MemoryQueue
 from spikeloom.blocks.serialiser import FlagRegister, GroupSerialiser
 from spikeloom.cores.digital.grouped import PassMerger
 
-from . import axi_lite, cores, loading, queues, routing, serialising
+from . import axi_lite, columns, cores, loading, queues, routing, serialising
 from .harness import Proof
 
 __all__ = ["HANDSHAKES", "PROOFS"]
@@ -20,6 +20,7 @@ PROOFS: tuple[Proof, ...] = (
     *serialising.PROOFS,
     *loading.PROOFS,
     *cores.PROOFS,
+    *columns.PROOFS,
     *axi_lite.PROOFS,
 )
 
