@@ -41,36 +41,32 @@ module spikeloom_engines_model #(
   end
 
   always @(posedge clk) if (go) begin
-    if (clears && !fires) begin  // no step ends: all engines lose what the slot holds
-      for (m = 0; m < ENGINES; m = m + 1) v[slot[m*SLOT_BITS +: SLOT_BITS]*ENGINES + m] = 0;
-    end else begin
-      of = layer;
-      if (steps[of] != step) begin
-        steps[of] = step;
-        rows[of] = 0;
+    of = layer;
+    if (steps[of] != step) begin
+      steps[of] = step;
+      rows[of] = 0;
+    end
+    at = (2531*step + 1327*of + rows[of]) & 4095;
+    rows[of] = rows[of] + 1;
+    for (m = 0; m < ENGINES; m = m + 1) if (takes[m]) begin
+      k = slot[m*SLOT_BITS +: SLOT_BITS];
+      k = k*ENGINES + m;
+      u = v[k];
+      z = 0;
+      if (NOISY != 0) z = noise[at*ENGINES + m];
+      if (fires) begin
+        d = neuron[3*k] + ((z * engine[4*m+2] + 64'sd2048) >>> 12);
+        fired[m] <= u >= d;
+        if (u >= d) u = SUBTRACTS != 0 ? u - neuron[3*k+1] : engine[4*m+3];
+        u = (u * neuron[3*k+2]) >>> 24;
+        if (clears) u = 0;
+      end else begin
+        d = charge[m*CODES + code[m*CODE_BITS +: CODE_BITS]];
+        u = u + d + ((z * engine[4*m] + 64'sd2048) >>> 12) - ((u * engine[4*m+1]) >>> 24);
+        if (u < $signed(LOW)) u = $signed(LOW);
+        if (u > $signed(HIGH)) u = $signed(HIGH);
       end
-      at = (2531*step + 1327*of + rows[of]) & 4095;
-      rows[of] = rows[of] + 1;
-      for (m = 0; m < ENGINES; m = m + 1) if (takes[m]) begin
-        k = slot[m*SLOT_BITS +: SLOT_BITS];
-        k = k*ENGINES + m;
-        u = v[k];
-        z = 0;
-        if (NOISY != 0) z = noise[at*ENGINES + m];
-        if (fires) begin
-          d = neuron[3*k] + ((z * engine[4*m+2] + 64'sd2048) >>> 12);
-          fired[m] <= u >= d;
-          if (u >= d) u = SUBTRACTS != 0 ? u - neuron[3*k+1] : engine[4*m+3];
-          u = (u * neuron[3*k+2]) >>> 24;
-          if (clears) u = 0;
-        end else begin
-          d = charge[m*CODES + code[m*CODE_BITS +: CODE_BITS]];
-          u = u + d + ((z * engine[4*m] + 64'sd2048) >>> 12) - ((u * engine[4*m+1]) >>> 24);
-          if (u < $signed(LOW)) u = $signed(LOW);
-          if (u > $signed(HIGH)) u = $signed(HIGH);
-        end
-        v[k] = u;
-      end
+      v[k] = u;
     end
   end
 endmodule

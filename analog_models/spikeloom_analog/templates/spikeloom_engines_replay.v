@@ -42,7 +42,7 @@ module spikeloom_engines_replay #(
     fired = 0;
   end
 
-  always @(posedge clk) if (go && !(clears && !fires)) begin
+  always @(posedge clk) if (go) begin
     of = layer;
     if (taken[of] >= starts[of+1] || request !== words[taken[of]][WIDTH-1:ENGINES]) begin
       $display("%m: request %0d of layer %0d is %h, not what was recorded", taken[of] - starts[of], of, request);

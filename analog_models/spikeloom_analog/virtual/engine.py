@@ -182,10 +182,6 @@ class EngineState:
         self.v[:, :, slot] = 0 if clears else after
         return fired
 
-    def clear(self, slot: int) -> None:
-        """A row that only clears `slot` on all engines: no step ends."""
-        self.v[:, :, slot] = 0
-
     def _noise(self, step: int, layer: int) -> np.ndarray:
         """Samples of the next row, [C, M]."""
         before, row = self._rows.get(layer, (step, 0))

@@ -15,6 +15,10 @@ from .engine import EngineState, ProgrammedEngines
 __all__ = ["EnginePort", "PortBits", "Request", "recorded", "requests"]
 
 
+BEFORE = (1 << 32) - 1
+"""Number of the step before the first."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class PortBits:
     """Widths of a port: `engines`, and bits of a slot, a weight and the number of a layer; `layers` of the core."""
@@ -77,12 +81,9 @@ class EnginePort:
             return self._fired
         bits, state, r = self.bits, self._state, request
         slots = [r.slot >> n * bits.slot & ((1 << bits.slot) - 1) for n in range(bits.engines)]
-        if r.fires or r.clears:
+        if r.fires:
             if r.takes != (1 << bits.engines) - 1 or len(set(slots)) != 1:
-                raise SpikeloomError(f"a row that ends a step or clears, with takes {r.takes:#x} and slots {slots}")
-        if not r.fires and r.clears:
-            state.clear(slots[0])
-        elif r.fires:
+                raise SpikeloomError(f"a row that ends a step, with takes {r.takes:#x} and slots {slots}")
             flags = state.fire(slots[0], step=r.step, layer=r.layer, clears=bool(r.clears))[0, 0]
             self._fired = sum(1 << n for n in np.flatnonzero(flags).tolist())
         else:
@@ -93,7 +94,9 @@ class EnginePort:
 
 
 def requests(chips: VirtualChips, spikes: np.ndarray, fired: list[np.ndarray]) -> dict[str, list[list[Request]]]:
-    """What the cores ask for inputs [B, T, inputs] one after the other: by core, of each of its layers.
+    """What the cores ask for inputs [B, T, inputs] one after the other since reset: by core, of each of its layers.
+
+    A core begins with a sweep over all its slots that clears them, as step `BEFORE` of its first layer.
 
     fired : of each layer on one chip, [B, T, neurons], whose spikes go to the next layer.
     """
@@ -103,14 +106,22 @@ def requests(chips: VirtualChips, spikes: np.ndarray, fired: list[np.ndarray]) -
         layers = sum(other.share.core == plan.share.core for other in chips.plans)
         bits = PortBits.of(chips.engines[plan.share.core], layers)
         given = sources[chips.network.sources(plan.layer)[0]]
-        found[plan.share.core].append(list(_of_layer(plan, bits, given)))
+        rows = [] if found[plan.share.core] else _sweep(bits, range(plan.share.slots), layer=0, step=BEFORE, clears=1)
+        found[plan.share.core].append([*rows, *_of_layer(plan, bits, given)])
     return found
+
+
+def _sweep(bits: PortBits, slots: range, *, layer: int, step: int, clears: int) -> list[Request]:
+    spread = sum(1 << m * bits.slot for m in range(bits.engines))
+    every = (1 << bits.engines) - 1
+    return [
+        Request(layer=layer, step=step, fires=1, clears=clears, takes=every, slot=k * spread, code=0) for k in slots
+    ]
 
 
 def _of_layer(plan, bits: PortBits, given: np.ndarray) -> Iterator[Request]:
     order = np.argsort(plan.listens[0], kind="stable")
     routes, share = routes_of(plan, order), plan.share
-    every = (1 << bits.engines) - 1
     mask = (1 << bits.code) - 1
     # The rows of each source, (takes, slot, code).
     rows: list[list[list[int]]] = [[[0, 0, 0] for _ in range(n)] for n in routes.length.tolist()]
@@ -122,7 +133,6 @@ def _of_layer(plan, bits: PortBits, given: np.ndarray) -> Iterator[Request]:
         row[0] |= 1 << m
         row[1] |= k << m * bits.slot
         row[2] |= (c & mask) << m * bits.code
-    spread = sum(1 << m * bits.slot for m in range(bits.engines))
     batch, steps, _ = given.shape
     for b in range(batch):
         for t in range(steps):
@@ -130,9 +140,8 @@ def _of_layer(plan, bits: PortBits, given: np.ndarray) -> Iterator[Request]:
             for s in np.flatnonzero(given[b, t, order]).tolist():
                 for takes, slot, code in rows[s]:
                     yield Request(**common, fires=0, clears=0, takes=takes, slot=slot, code=code)
-            last = int(t + 1 == steps)
-            for k in range(share.slot, share.slot + plan.groups):
-                yield Request(**common, fires=1, clears=last, takes=every, slot=k * spread, code=0)
+            slots = range(share.slot, share.slot + plan.groups)
+            yield from _sweep(bits, slots, **common, clears=int(t + 1 == steps))
 
 
 def recorded(port: EnginePort, layers: list[list[Request]]) -> list[list[tuple[Request, int]]]:
