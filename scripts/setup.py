@@ -55,11 +55,12 @@ PACKAGES = {
     "libpython": f"libpython{sys.version_info.major}.{sys.version_info.minor}",
     "sta": "opensta",
     "osu018": "qflow-tech-osu018",
+    "ngspice": "ngspice",
     "chromium": "chromium",
 }
 """The Debian and Ubuntu package of each tool that comes from there."""
 
-UNPACKABLE = ("iverilog", "libpython", "sta", "osu018")
+UNPACKABLE = ("iverilog", "libpython", "sta", "osu018", "ngspice")
 """The tools that run (or, a library, are read) from a folder of the user's."""
 
 OLDER_SUITE = {"debian": ("bookworm", "main"), "ubuntu": ("jammy", "main universe")}
@@ -359,6 +360,7 @@ def write_wrappers(cache: Path) -> list[Path]:
         # iverilog and vvp look for their parts where the package would have put them: -B and -M say where they are.
         wanted += [("iverilog", ["-B", str(ivl)], environment), ("vvp", ["-M", str(ivl)], environment)]
     wanted.append(("sta", [], {**environment, **({"TCL_LIBRARY": str(tcl)} if tcl else {})}))
+    wanted.append(("ngspice", [], environment))  # its start-up file and code models are not used
     written = []
     for name, arguments, variables in wanted:
         program = root / "usr" / "bin" / name

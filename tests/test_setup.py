@@ -155,7 +155,7 @@ def test_wrapper_passes_arguments_and_environment(tmp_path, monkeypatch):
 def test_wrappers_of_what_was_unpacked(tmp_path):
     root = tmp_path / "apt" / "root" / "usr"
     assert setup.write_wrappers(tmp_path) == []
-    for file in ("bin/iverilog", "bin/vvp", "bin/sta", "lib/cpu/ivl/vvp.tgt", "lib/cpu/libtcl8.6.so"):
+    for file in ("bin/iverilog", "bin/vvp", "bin/sta", "bin/ngspice", "lib/cpu/ivl/vvp.tgt", "lib/cpu/libtcl8.6.so"):
         (root / file).parent.mkdir(parents=True, exist_ok=True)
         (root / file).write_text("")
     (root / "share" / "tcltk" / "tcl8.6").mkdir(parents=True)
@@ -165,7 +165,7 @@ def test_wrappers_of_what_was_unpacked(tmp_path):
     assert written["sta"].endswith(f'exec {root}/bin/sta "$@"\n')
     assert f"TCL_LIBRARY={root}/share/tcltk/tcl8.6\n" in written["sta"]
     assert all(f"LD_LIBRARY_PATH={root}/lib/cpu" in text for text in written.values())
-    assert sorted(path.name for path in (tmp_path / "bin").iterdir()) == ["iverilog", "sta", "vvp"]
+    assert sorted(path.name for path in (tmp_path / "bin").iterdir()) == ["iverilog", "ngspice", "sta", "vvp"]
     assert all(os.access(path, os.X_OK) for path in (tmp_path / "bin").iterdir())
 
 

@@ -349,6 +349,14 @@ TOOLS: tuple[Tool, ...] = (
         candidates=_serial,
     ),
     Tool(
+        name="ngspice",
+        kind="program",
+        needed_by="spice (circuits of crossbars and neurons against their closed form)",
+        how_to_get=_debian("ngspice"),
+        candidates=lambda: _programs("ngspice", arguments=("--version",), pattern=r"ngspice-(\d+(?:\.\d+)?)"),
+        minimum=(34,),
+    ),
+    Tool(
         name="chromium",
         kind="program",
         needed_by="the test that opens the report in a browser",
