@@ -1,11 +1,13 @@
 """Closed-form neurons against numeric integration of their circuits."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 import analog_oracle as oracle
 from spikeloom.errors import InputError
-from spikeloom_analog.neurons import IFNeuron, NeuronArray, dead_time, integrate
+from spikeloom_analog.neurons import IFNeuron, NeuronArray, dead_time, integrate, settled_share
 from spikeloom_analog.streams import Purpose, stream
 
 SWITCH = {
@@ -159,3 +161,51 @@ def test_padded_spikes():
 def test_bad_input(build, message):
     with pytest.raises(InputError, match=message):
         build()
+
+
+def _lagging(neuron, siemens, pulses, window, dt=0.01e-9):
+    """Spikes of an integrator whose amplifier has one pole, in small steps: C holds v, the output u follows it with
+
+    u' = 2 pi GBW (v - u), and v - u is what the virtual ground gives way by.
+    """
+    omega, v, u, closed, found = 2 * np.pi * neuron.gain_bandwidth, 0.0, 0.0, False, []
+    for n in range(round(window / dt)):
+        now = n * dt
+        into = sum(siemens * (neuron.drive - (v - u)) for start, stop in pulses if start <= now < stop)
+        if closed:
+            into -= v / neuron.switch_resistance
+        v, u = v + dt * into / neuron.capacitance, u + dt * omega * (v - u)
+        if not closed and u >= neuron.threshold:
+            closed = True
+            found.append(now)
+        elif closed and u <= neuron.release:
+            closed = False
+    return np.array(found)
+
+
+@pytest.mark.parametrize(("gain_bandwidth", "siemens"), [(100e6, 400e-6), (100e6, 150e-6), (1e9, 400e-6)])
+def test_finite_bandwidth(gain_bandwidth, siemens):
+    """What it takes off the current and adds to a reset; the lag at the threshold is a dead time of 1 / (2 pi GBW)."""
+    lag = 1 / (2 * np.pi * gain_bandwidth)
+    neuron = IFNeuron(**SWITCH, drive=0.1, gain_bandwidth=gain_bandwidth, dead_time=lag)
+    pulses, window = [(0.0, 900e-9), (1e-6, 3e-6)], 3e-6
+    wanted = _lagging(neuron, siemens, pulses, window)
+    start, stop = (np.array([[pulse[k] for pulse in pulses]]) for k in (0, 1))
+    plain = dataclasses.replace(neuron, gain_bandwidth=None, dead_time=0.0)
+    amps = np.full((1, 2, 1), 0.1 * siemens)
+    found, blind = (
+        integrate(n, start, stop, amps * settled_share(np.array(siemens), n), window=window) for n in (neuron, plain)
+    )
+    assert len(found.time) == len(wanted) >= 7
+    errors = np.abs(found.time + lag - wanted)  # the lag of the first spike
+    assert errors.max() < 3e-9
+    if len(blind.time) == len(wanted):
+        assert np.abs(blind.time - wanted).max() > 3 * errors.max()
+    else:
+        assert len(blind.time) > len(wanted)
+
+
+def test_bandwidth_that_is_refused():
+    with pytest.raises(InputError, match="gain_bandwidth: 0 was given"):
+        IFNeuron.sky130(gain_bandwidth=0)
+    assert settled_share(np.array([0.0, 1e-3]), IFNeuron.sky130()) == pytest.approx(1.0)

@@ -19,7 +19,7 @@ from .checks import count, finite_array, not_negative, positive, whole_array
 from .chip import StuckAt
 from .crossbar import Crossbar, Wire
 from .devices import Device
-from .neurons import IFNeuron, NeuronArray, Spikes, integrate
+from .neurons import IFNeuron, NeuronArray, Spikes, integrate, settled_share
 from .streams import Purpose, Streams, chip_seeds, normals
 
 __all__ = ["AnalogLayer", "AnalogNetwork", "Pulses"]
@@ -107,6 +107,7 @@ class AnalogLayer:
         self.crossbar, self.neuron = crossbar, neuron
         self.neurons = NeuronArray(neuron, crossbar.shape[1], seeds=crossbar.seeds, core=crossbar.chips.core)
         self.currents = neuron.drive * crossbar.transfer * self.neurons.gain[:, None, :]
+        self.currents *= settled_share(crossbar.transfer, neuron)
         """A, [C, rows, columns]: what an open row drives into each neuron, alone."""
         part = np.divide(
             self.currents, crossbar.conductance, out=np.zeros_like(self.currents), where=crossbar.conductance > 0
@@ -251,6 +252,14 @@ class AnalogNetwork:
         """Seed of each chip."""
         return self.layers[0].seeds
 
+    @property
+    def input_delay(self) -> np.ndarray:
+        """Delay of each input row of each chip [s], [C, rows]."""
+        rows = self.layers[0].crossbar.shape[0]
+        if not self.input_delay_sigma:
+            return np.zeros((len(self.seeds), rows))
+        return self.input_delay_sigma * normals(self.seeds, (rows,), core=0, purpose=Purpose.INPUT_DELAY)
+
     def run(
         self, pulses: Pulses, *, index: int | np.ndarray = 0, noise: Literal["mean", "refresh"] = "mean"
     ) -> list[Spikes]:
@@ -269,9 +278,7 @@ class AnalogNetwork:
             raise InputError(f"noise: {noise!r} was given; accepted: mean, refresh")
         if pulses.rows != rows:
             raise InputError(f"pulses: {pulses.rows} rows were given; accepted: {rows}, those of the first array")
-        delay = np.zeros((chips, rows))
-        if self.input_delay_sigma:
-            delay = self.input_delay_sigma * normals(self.seeds, (rows,), core=0, purpose=Purpose.INPUT_DELAY)
+        delay = self.input_delay
         number = np.isfinite(pulses.start).sum(axis=1)
         size = max(1, int(number.max(initial=0))) * self.layers[0].crossbar.shape[1]
         size *= 6 if noise == "refresh" else 1

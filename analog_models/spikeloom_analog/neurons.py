@@ -10,6 +10,10 @@ A spike resets the membrane, by one of two circuits:
     timed    back at rest after `reset_time`; currents are ignored meanwhile
     switch   a switch of `switch_resistance` across C closes at theta and opens at `release` volts; with Ron' = Ron || R
              u(t) = I Ron' + (u0 - I Ron') exp(-t / Ron' C), currents count
+
+With a `gain_bandwidth` an input loses a share of its current (`settled_share`), and the output follows the capacitor
+with the time constant 1 / (2 pi GBW): a switched reset takes longer and leaves less on C. The lag at the threshold, and
+what else there is, goes into `dead_time`.
 """
 
 from collections.abc import Iterable
@@ -23,16 +27,30 @@ from spikeloom.errors import InputError
 from .checks import finite_array, not_negative, positive
 from .streams import Purpose, normals, uniforms
 
-__all__ = ["IFNeuron", "NeuronArray", "Spikes", "dead_time", "integrate"]
+__all__ = ["IFNeuron", "NeuronArray", "Spikes", "dead_time", "integrate", "settled_share"]
 
 
 def dead_time(gain_bandwidth: float) -> float:
     """Dead time per reset [s] of an integrator whose op-amp has this gain-bandwidth product [Hz]: 2.6 / GBW.
 
     Fitted to ngspice runs of one netlist (8 x 4 crossbar, C = 10 pF, Ron = 100 ohm): 26.6 ns at 100 MHz, 2.44 ns at
-    1 GHz. Other circuits: calibrate.
+    1 GHz. That is for a neuron without `gain_bandwidth`, and other circuits differ: calibrate (`spice`). With it, what
+    is left is near 1 / (2 pi GBW) on any of them.
     """
     return 2.6 / positive("gain_bandwidth", gain_bandwidth, "Hz")
+
+
+def settled_share(conductance: np.ndarray, neuron: "IFNeuron") -> np.ndarray:
+    """Share of the current of a conductance [S] that an amplifier of finite bandwidth takes, any shape:
+
+        1 / (1 + G / (2 pi GBW C))
+
+    To move its output at I / C the amplifier needs an input of I / (2 pi GBW C) volts, which is missing across G. 1
+    where the neuron has no `gain_bandwidth`. Of a gated array G is taken as that of each row alone.
+    """
+    if neuron.gain_bandwidth is None:
+        return np.ones_like(conductance)
+    return 1 / (1 + conductance / (2 * np.pi * neuron.gain_bandwidth * neuron.capacitance))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +68,8 @@ class IFNeuron:
     drive : V, row voltage against the virtual ground during a pulse; needed for the effect of an offset.
     offset_low, offset_high : V, amplifier offset of each neuron, uniform; lowers the drive.
     threshold_sigma : V, spread of the threshold over neurons.
+    gain_bandwidth : Hz, of the amplifier: its virtual ground gives way (`settled_share`); None: it does not. The time
+        that it needs after a reset is `dead_time`.
     """
 
     capacitance: float
@@ -69,9 +89,12 @@ class IFNeuron:
     offset_low: float = 0.0
     offset_high: float = 0.0
     threshold_sigma: float = 0.0
+    gain_bandwidth: float | None = None
 
     def __post_init__(self) -> None:
         positive("capacitance", self.capacitance, "F")
+        if self.gain_bandwidth is not None:
+            positive("gain_bandwidth", self.gain_bandwidth, "Hz")
         positive("threshold", self.threshold, "V")
         positive("drive", self.drive, "V")
         for name in ("reset_time", "switch_resistance", "pulse_width", "dead_time"):
@@ -272,6 +295,22 @@ def integrate(
     return run.spikes(recorded)
 
 
+def _lagging_fall(ratio: np.ndarray, tau: float, omega: float) -> np.ndarray:
+    """Time [s] in which the output of an amplifier falls by `ratio`, while the capacitor that it follows does by `tau`.
+
+    With a = 1 / tau and the lag u' = omega (v - u): u / u0 = (omega e^-at - a e^-omega t) / (omega - a), bisected.
+    """
+    rate = 1 / tau
+    if abs(omega - rate) < 1e-6 * rate:
+        omega = rate * (1 + 1e-6)
+    low, high = np.zeros(len(ratio)), (np.log(ratio) + 1) * (tau + 1 / omega) * 2
+    for _ in range(50):
+        middle = (low + high) / 2
+        above = (omega * np.exp(-rate * middle) - rate * np.exp(-omega * middle)) / (omega - rate) * ratio > 1
+        low, high = np.where(above, middle, low), np.where(above, high, middle)
+    return high
+
+
 class _Run:
     """State of all neurons, and what they have done so far. Few of them fire at a time: those are flat indices `at`."""
 
@@ -356,9 +395,13 @@ class _Run:
         tau = ron * n.capacitance
         can = (goal < n.release) & (u0 > n.release)
         ratio = np.where(can, (u0 - goal) / np.where(can, n.release - goal, 1.0), 1.0)
-        time = np.where(u0 <= n.release, begin, np.where(can, begin + tau * np.log(ratio), np.inf))
+        lasts, left = tau * np.log(ratio), np.full(len(at), n.release)
+        if n.gain_bandwidth is not None:
+            lasts = _lagging_fall(ratio, tau, 2 * np.pi * n.gain_bandwidth)
+            left = np.where(can, goal + (u0 - goal) * np.exp(-lasts / tau), n.release)
+        time = np.where(u0 <= n.release, begin, np.where(can, begin + lasts, np.inf))
         done = time <= end
-        self.u.reshape(-1)[at] = np.where(done, n.release, goal + (u0 - goal) * np.exp(-(end - begin) / tau))
+        self.u.reshape(-1)[at] = np.where(done, left, goal + (u0 - goal) * np.exp(-(end - begin) / tau))
         self.free.reshape(-1)[at] = np.where(done, time + n.dead_time, np.inf)
         again = done & (time + n.dead_time < end)
         return at[again], current[again], end[again]
