@@ -201,6 +201,10 @@ class Crossbar:
         everywhere = [np.ones(n, bool) for n in self.shape]
         return [ArrayNodes(chip, self.wire.r_wl, self.wire.r_bl, *everywhere) for chip in self.conductance]
 
+    def array_nodes(self, chip: int = 0) -> ArrayNodes:
+        """The nodal matrix of one chip of a row_driven array with wires."""
+        return self._nodes[chip]
+
     def currents(self, v: np.ndarray, active: np.ndarray | None = None) -> np.ndarray:
         """Column currents without read noise [A], [C, B, N].
 

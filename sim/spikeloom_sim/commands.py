@@ -1,11 +1,11 @@
-"""`spikeloom simulate` and `spikeloom task`."""
+"""`spikeloom simulate`, `spikeloom spice` and `spikeloom task`."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from spikeloom.cli import ConfigArgument, JsonOption, OutOption, VerboseOption, build_folder
-from spikeloom.ui import session
+from spikeloom.ui import Session, session
 
 from .tasks.commands import tasks
 
@@ -15,6 +15,7 @@ __all__ = ["register"]
 def register(app: typer.Typer) -> None:
     """Add the commands of this package."""
     app.command()(simulate)
+    app.command()(spice)
     app.add_typer(tasks)
 
 
@@ -68,3 +69,81 @@ def simulate(
         if wrong:
             text = ", ".join(f"{count} {name}" for name, count in wrong.items())
             raise SpikeloomError(f"{result['name']}: {text} differ from the reference; see {folder / 'sim'}")
+
+
+def spice(
+    config: ConfigArgument,
+    amplifier: Annotated[
+        str, typer.Option(help="ideal | bandwidth (one pole) | transistor (CMOS, with access transistors)")
+    ] = "ideal",
+    bandwidth_mhz: Annotated[float, typer.Option(help="gain-bandwidth product of `bandwidth` in MHz")] = 100.0,
+    input_number: Annotated[int, typer.Option("--input", help="which test input, from 0")] = 0,
+    layer: Annotated[int | None, typer.Option(help="this layer alone, from 0 (default: all in a row)")] = None,
+    columns: Annotated[int | None, typer.Option(help="only so many columns of one layer")] = None,
+    window_us: Annotated[float | None, typer.Option(help="simulated time in us (default: a window)")] = None,
+    step_ns: Annotated[float, typer.Option(help="longest time step of ngspice in ns")] = 0.25,
+    timeout: Annotated[float, typer.Option(help="seconds that ngspice may take; more is refused beforehand")] = 600.0,
+    netlist_only: Annotated[bool, typer.Option(help="write the netlist, run nothing; needs no ngspice")] = False,
+    out: OutOption = None,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Run the analog side of a crossbar core in ngspice, beside its closed form."""
+    with session(as_json, verbose) as ui:
+        from spikeloom.errors import SpikeloomError
+        from spikeloom.project import Project
+
+        from .spice import SpiceOptions, missed, spice_project
+
+        options = SpiceOptions(
+            amplifier=amplifier,
+            bandwidth=bandwidth_mhz * 1e6,
+            input=input_number,
+            layer=layer,
+            columns=columns,
+            window=None if window_us is None else window_us * 1e-6,
+            step=step_ns * 1e-9,
+            timeout=timeout,
+            netlist_only=netlist_only,
+        )
+        project = Project.load(config)
+        folder = build_folder(project.config.name, out) / "spice"
+        with ui.progress("spice") as step:
+            result = spice_project(project, folder, options, step)
+        if not netlist_only:
+            _show_spice(ui, result)
+        ui.done({**result, "folder": str(folder)}, f"wrote {folder}")
+        wrong = missed(result)
+        if wrong:
+            raise SpikeloomError(f"{project.config.name}: {wrong}; see {folder}")
+
+
+def _show_spice(ui: Session, result: dict[str, Any]) -> None:
+    def cell(value: float | None, scale: float, form: str) -> str | None:
+        return None if value is None else format(value * scale, form)
+
+    rows = []
+    for name, stage in zip(result["layers"], result["stages"], strict=True):
+        energy = [f"{e['spice'] * 1e15:.4g} / {e['closed'] * 1e15:.4g}" for e in stage["energy_j"].values()]
+        rows.append(
+            [name, f"{stage['spikes_spice']} / {stage['spikes_closed']}", cell(stage["error_mean_s"], 1e9, ".3g"),
+             cell(stage["error_max_s"], 1e9, ".3g"), cell(stage["error_percent"], 1, ".3g"),
+             f"{stage['membrane_rms_percent']:.3g}", *energy, *([None] * (2 - len(energy)))]
+        )  # fmt: skip
+    ui.table(
+        f"ngspice {result['ngspice']} / closed form, {result['amplifier']} amplifiers, steps of at most "
+        f"{result['step_s'] * 1e9:g} ns",
+        ["layer", "spikes", "error, mean ns", "max ns", "% of interval", "membrane rms, % of threshold",
+         "from rows, fJ", "from amplifiers, fJ"],
+        rows,
+    )  # fmt: skip
+    if result["rails_j"]:
+        ui.table(
+            "energy by rail, without wires",
+            ["item", "ngspice, pJ", "closed form, pJ"],
+            [[item, f"{e['spice'] * 1e12:.4g}", f"{e['closed'] * 1e12:.4g}"] for item, e in result["rails_j"].items()],
+        )
+    ui.note(
+        f"ngspice {result['spice_seconds']:.1f} s, closed form {result['closed_form_seconds'] * 1e3:.1f} ms: "
+        f"{result['speed_ratio']:.0f} times"
+    )
