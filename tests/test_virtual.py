@@ -87,6 +87,30 @@ def test_shared_cores(seed):
     check_memories(plan, model)
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_several_passes(seed):
+    """Layers of more neurons than slots: answers, cycles and memories; alone and on shared cores."""
+    rng = random.Random(seed)
+    sizes = [rng.randint(1, 40), rng.randint(5, 40), rng.randint(3, 30), rng.randint(1, 12)][: rng.randint(3, 4)]
+    specs = [
+        random_spec(
+            rng, fan_in=fan_in, neurons=neurons, leak=rng.choice(LEAKS), reset=rng.choice(RESETS), theta=9, r=5,
+            bias=rng.random() < 0.4,
+        )
+        for fan_in, neurons in itertools.pairwise(sizes)
+    ]  # fmt: skip
+    network = network_of(specs)
+    cores = rng.choice(["layer", "one"])
+    slots = max(len(sizes) - 1, -(-max(sizes[1:]) // rng.randint(4, 8)))
+    core = virtual(engines=rng.choice([2, 3]), slots=slots, cores=cores)
+    spikes = random_spikes(seed, 3, rng.randint(1, 5), network.inputs)
+    plan, _ = play(network, core, spikes, seed=seed, stall=rng.choice([0, 3]))
+    model, trace = VirtualCost(network, core, steps=spikes.shape[1]), simulate(network, spikes)
+    check_cycles(plan, model, spikes, trace, rest=3000)
+    check_memories(plan, model)
+    assert max(entry.turns for entry in plan.layers) > 1
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_loaded_networks(seed):
     """Tables, weights, biases and parameters arrive through the load port, another network before each input."""

@@ -301,6 +301,13 @@ class VirtualConfig(CoreConfig):
     ] = "auto"
     engines: Annotated[int, _doc("engines of a core, M, 1 to 256", ge=1, le=256)] = 16
     slots: Annotated[int, _doc("virtual neurons of an engine, N, 1 to 65536", ge=1, le=65_536)] = 64
+    passes: Annotated[
+        Literal["auto"] | Annotated[int, Field(ge=1, le=64)],
+        _doc(
+            'most passes over an input, 1 to 64, of a layer with more neurons than all engines have slots, or "auto": '
+            "as many as it takes"
+        ),
+    ] = "auto"
     cores: Annotated[
         Literal["layer", "one"] | list[Annotated[int, Field(ge=0)]],
         _doc("layer (a core for each layer) | one (all layers share a core) | a list gives each layer's core, from 0"),

@@ -27,6 +27,8 @@ from .virtual import EVENT_MEMORY, VirtualPlan
 __all__ = ["CimWork", "play_graph", "touched_rows"]
 
 TICK, LAST = -1, -2
+LATER = 1 << 62
+"""A cycle that never comes."""
 SHOWN = 3
 """Items that a memory queue has read ahead."""
 
@@ -532,8 +534,12 @@ class _Virtual(_Engine):
         super().__init__(core, entry, spikes, outlet)
         self.plan = entry
         depth = core.plan.core.queue_depth
-        self.i, self.items = _memory_queue(self.clock, EVENT_MEMORY if depth == "auto" else depth)
         self.groups = Stream(self.clock, depth=entry.spike_queue)
+        self.turn = 0
+        if entry.turns > 1:
+            self._replay()
+        else:
+            self.i, self.items = _memory_queue(self.clock, EVENT_MEMORY if depth == "auto" else depth)
         self.emptied = LONG_AGO
         """The first cycle in which the rows of spikes taken so far are gone."""
         self.shared: _VirtualCore
@@ -542,6 +548,8 @@ class _Virtual(_Engine):
     @property
     def room(self) -> bool:
         """Whether a tick may be taken."""
+        if self.plan.turns > 1:
+            return self.clock.now >= self.kept_free
         return self.plan.share.layers == 1 or (self.groups.peek() is None and self.clock.now >= self.emptied)
 
     def serialise(self) -> Waits:
@@ -562,6 +570,16 @@ class _Virtual(_Engine):
     def sweep(self, tick: int) -> Waits:
         """The rows of a step's end; ends in the cycle in which the last one is done."""
         clock, plan = self.clock, self.plan
+        if plan.turns > 1:
+            yield clock.now + plan.groups + 2
+            self.swept += 1
+            if tick == LAST:
+                self.turn = (self.turn + 1) % plan.turns
+                if self.turn == 0:
+                    self.kept_free = LATER
+                    self.leave.offer(self.swept // plan.turns)
+                    self.swept = 0
+            return
         fired = np.flatnonzero(next(self.steps))
         rows = {row: fired[plan.slot[fired] == row] for row in np.unique(plan.slot[fired]).tolist()}
         reports, ready, at = self.reports(tick), clock.now + 3, 0
@@ -577,6 +595,89 @@ class _Virtual(_Engine):
                 self.groups.offer((here[np.argsort(plan.engine[here])].tolist(), tick if final else None))
                 yield from self.groups.given()
             ready, at = clock.now + 1, row + 1
+
+    # ---- several turns ----
+
+    def _replay(self) -> None:
+        clock, plan = self.clock, self.plan
+        self.i, self.items = Stream(clock), Stream(clock)
+        self.stored = Stream(clock, depth=2)  # inputs: of each step, the addresses that spiked
+        self.read = Stream(clock)  # rows read: (addresses of spikes, tick or None)
+        self.leave = Stream(clock, depth=1)
+        self.kept_free, self.swept = 0, 0
+        since = self.core.since_reset
+        self.swept_clear = 0 if since is None else plan.steps * plan.store_rows - since
+        for process in (self._store(), self._read_turns(), self._send_turns(), self._read_flags()):
+            clock.start(process)
+
+    def _store(self) -> Waits:
+        """Keep the spikes of whole inputs; an item per cycle, while a half of the memory is free."""
+        clock, steps = self.clock, [set()]
+        while True:
+            item = yield from self.i.head()
+            if self.swept_clear > clock.now:
+                yield self.swept_clear
+            yield from self.stored.room()
+            self.i.take()
+            if item >= 0:
+                steps[-1].add(item)
+            elif item == LAST:
+                self.stored.offer(steps)
+                steps = [set()]
+            else:
+                steps.append(set())
+            yield clock.now + 1
+
+    def _read_turns(self) -> Waits:
+        """A row of kept spikes per cycle; those without a spike end here."""
+        clock, plan = self.clock, self.plan
+        width = plan.store_width
+        while True:
+            steps = yield from self.stored.head()
+            for _ in range(plan.turns):
+                for number, spikes in enumerate(steps):
+                    for row in range(plan.store_rows):
+                        here = sorted(a for a in spikes if a // width == row)
+                        final = row == plan.store_rows - 1
+                        tick = (LAST if number == len(steps) - 1 else TICK) if final else None
+                        yield clock.now + 1
+                        if here or final:
+                            self.read.offer((here, tick))
+                            yield from self.read.given()
+            self.stored.take()
+
+    def _send_turns(self) -> Waits:
+        clock, lengths, turn = self.clock, self.plan.tables.length, 0
+        at = {int(address): source for source, address in enumerate(self.plan.source_addresses)}
+        while True:
+            addresses, tick = yield from self.read.head()
+            self.read.take()
+            for item in [int(lengths[turn, at[address]]) for address in addresses] + ([] if tick is None else [tick]):
+                yield clock.now + 1
+                self.items.offer(item)
+                yield from self.items.given()
+            if tick == LAST:
+                turn = (turn + 1) % self.plan.turns
+
+    def _read_flags(self) -> Waits:
+        """Hand on the flags of all turns, step by step, a row per cycle."""
+        clock, plan = self.clock, self.plan
+        rows = plan.turns * plan.groups
+        while True:
+            steps = yield from self.leave.head()
+            self.leave.take()
+            for step in range(steps):
+                fired = np.flatnonzero(next(self.steps))
+                for row in range(rows):
+                    here, final = fired[plan.row[fired] == row], row == rows - 1
+                    if final and step == steps - 1:  # the memory is read
+                        self.kept_free = clock.now + 1
+                        clock.at(self.kept_free, self.shared.process.wake)
+                    yield clock.now + 1
+                    if len(here) or final:
+                        tick = (LAST if step == steps - 1 else TICK) if final else None
+                        self.groups.offer((here[np.argsort(plan.engine[here])].tolist(), tick))
+                        yield from self.groups.given()
 
 
 class _VirtualCore:
@@ -707,6 +808,8 @@ def _items(entry: LayerPlan | SweepPlan) -> Sequence[np.ndarray | None]:
     if isinstance(entry, CimPlan):
         bases = zip(entry.bases, entry.layer.connections, strict=True)
         return [(base + np.arange(connection.sources)) % entry.slots_in for base, connection in bases]
+    if isinstance(entry, VirtualPlan) and entry.turns > 1:
+        return [entry.source_addresses]  # what is kept is which of them spiked
     return touched_rows(entry) if isinstance(entry, SweepPlan | VirtualPlan) else [None] * len(entry.layer.connections)
 
 

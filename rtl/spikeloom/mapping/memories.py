@@ -97,6 +97,12 @@ def _layer(entry: LayerPlan | SweepPlan) -> Iterator[MemoryCost]:
 
 def _event_memory(plan: CorePlan, entry: VirtualPlan) -> Iterator[MemoryCost]:
     """What stands in front of engines of virtual neurons."""
+    if entry.turns > 1:
+        for half in (0, 1):
+            depth = entry.steps * entry.store_rows
+            yield MemoryCost(name=f"{entry.name}.inputs{half}", depth=depth, width=entry.store_width, port_type="1r1w")
+        yield MemoryCost(name=f"{entry.name}.flags", depth=entry.flag_rows, width=entry.lanes, port_type="1r1w")
+        return
     depth = EVENT_MEMORY if plan.core.queue_depth == "auto" else plan.core.queue_depth
     if depth > REGISTER_DEPTH:
         width = address_bits(entry.input_addresses) + TICK_BITS
@@ -118,8 +124,7 @@ def _virtual(entries: list[VirtualPlan]) -> Iterator[MemoryCost]:
         yield memory(f"weights{engine}", share.words, share.weight_bits, loaded)
         yield memory(f"membrane{engine}", share.slots, bits, True)
     if share.bias_bits:
-        rows = sum(entry.groups for entry in entries)
-        yield memory("biases", rows, first.lanes * share.bias_bits, any(entry.bias_loaded for entry in entries))
+        yield memory("biases", share.biases, first.lanes * share.bias_bits, any(entry.bias_loaded for entry in entries))
 
 
 def _weights(entry: LayerPlan | SweepPlan) -> Iterator[MemoryCost]:

@@ -147,6 +147,11 @@ class LayerPlan:
             return (int(self.neuron_bits.max()),) * self.lanes
         return tuple(int(self.neuron_bits[lane :: self.lanes].max()) for lane in range(self.lanes))
 
+    @property
+    def cleared(self) -> int:
+        """Cycles after reset in which memories are cleared."""
+        return 0
+
     def lane_needs(self, bits: np.ndarray) -> list[int]:
         """Of each lane, the most of `bits` [neurons]; 1 without a neuron."""
         return [max(bits[lane :: self.lanes].tolist(), default=1) for lane in range(self.lanes)]
@@ -309,6 +314,7 @@ class CorePlan:
         Layers that lag may have the spikes of their last step and two sweeps before them when the answer leaves.
         """
         rows = [entry.groups for entry in self.layers if isinstance(entry, SweepPlan)]
+        rows += [entry.cleared for entry in self.layers if isinstance(entry, LayerPlan)]
         if self.folded is not None:
             rows = [self.folded.steps * self.folded.input_rows]
         lag = sum(
@@ -464,7 +470,7 @@ def plan_core(network: IntegerNetwork, core: CoreConfig, *, steps: int, direct: 
     elif isinstance(core, VirtualConfig):
         from .virtual import place_virtual  # builds on LayerPlan
 
-        layers = place_virtual(network, core, direct=direct)
+        layers = place_virtual(network, core, steps=steps, direct=direct)
     else:
         assert isinstance(core, CimConfig)
         from .cim import place_cim  # builds on LayerPlan

@@ -13,6 +13,10 @@ A source that has c_m targets on engine m takes length = max_m c_m rows, and as 
 O(synapses log synapses).
 
 Several layers can share a core: each has slots and rows of all memories of its own, one behind the other.
+
+A layer of more neurons than slots runs in several turns: the spikes of an input are kept, as bits, and played once for
+each turn, with tables of its own, to other neurons in the same slots; the flags of all turns leave at the end, step by
+step. Its addresses are ``(turn G + k) M + m`` with G slots in use.
 """
 
 import dataclasses
@@ -37,6 +41,10 @@ EVENT_MEMORY = 64
 """Items that the event memory of a layer holds unless the configuration says another number."""
 
 
+MOST_TURNS = 64
+"""Passes over an input unless the configuration says another number."""
+STORE_WIDTH = 32
+"""Bits of a row of the memory that keeps the spikes of an input."""
 NOWHERE: Any = None
 """The share of a layer that is not placed yet."""
 
@@ -62,8 +70,8 @@ def synapses(layer: IntegerLayer) -> tuple[sparse.csr_array, np.ndarray]:
 class VirtualTables:
     """The tables of one layer; see the module.
 
-    Members: `base`, `length` int64 [sources]; `valid` bool, `slot`, `address` int64 [rows, engines]; `weights` int64
-    [engines] arrays of each engine's own length.
+    Members: `base`, `length` int64 [turns, sources]; `valid` bool, `slot`, `address` int64 [rows, engines]; `weights`,
+    for each engine an int64 array of its own length.
     """
 
     base: np.ndarray
@@ -79,7 +87,8 @@ class Share:
     """What a layer has of its core: where its part of each memory begins, and how large these are in all.
 
     Members: `core`, its name; `index` of the layer among the `layers` of the core; first `slot`, `event`, `row` (of the
-    dispatch memory) and `word` (of a weight memory) of the layer; `slots`, `events`, `rows`, `words` of all layers;
+    dispatch memory), `word` (of a weight memory) and `bias` of the layer; `slots`, `events`, `rows`, `words`, `biases`
+    of all layers;
     `length_bits` of an event entry, `weight_bits`, `bias_bits` (0: no biases), `lane_bits` of each engine's potentials.
     """
 
@@ -90,10 +99,12 @@ class Share:
     event: int
     row: int
     word: int
+    bias: int
     slots: int
     events: int
     rows: int
     words: int
+    biases: int
     length_bits: int
     weight_bits: int
     bias_bits: int
@@ -108,6 +119,10 @@ class VirtualPlan(LayerPlan):
 
     engine: np.ndarray
     """Engine of each neuron, int64 [neurons]."""
+    turn: np.ndarray
+    """Turn of each neuron, int64 [neurons]."""
+    steps: int
+    """Most steps of an input."""
     listens: tuple[np.ndarray, ...]
     """Of each connection, the input address of every source, int64 [sources]."""
     addresses: tuple[int, ...]
@@ -123,24 +138,34 @@ class VirtualPlan(LayerPlan):
         return False
 
     @cached_property
+    def turns(self) -> int:
+        """How often the spikes of an input are played."""
+        return int(self.turn.max()) + 1
+
+    @cached_property
     def slot(self) -> np.ndarray:
         """Slot of each neuron on its engine, in ascending order, int64 [neurons]."""
-        slot = np.empty(self.layer.neurons, np.int64)
-        for engine in range(self.lanes):
-            mine = np.flatnonzero(self.engine == engine)
+        slot, place = np.empty(self.layer.neurons, np.int64), self.turn * self.lanes + self.engine
+        for each in np.unique(place):
+            mine = np.flatnonzero(place == each)
             slot[mine] = np.arange(len(mine))
         return slot
 
     @cached_property
+    def row(self) -> np.ndarray:
+        """Row of each neuron: its slot, behind those of the turns before, int64 [neurons]."""
+        return self.turn * self.groups + self.slot
+
+    @cached_property
     def output(self) -> np.ndarray:
         """Address of each neuron's spikes, int64 [neurons]."""
-        return self.slot * self.lanes + self.engine
+        return self.row * self.lanes + self.engine
 
     @cached_property
     def neuron_at(self) -> np.ndarray:
-        """Neuron in each slot and engine, int64 [slots, engines]; -1 where there is none."""
-        neurons = np.full((self.groups, self.lanes), -1)
-        neurons[self.slot, self.engine] = np.arange(self.layer.neurons)
+        """Neuron in each row and engine, int64 [turns * slots, engines]; -1 where there is none."""
+        neurons = np.full((self.turns * self.groups, self.lanes), -1)
+        neurons[self.row, self.engine] = np.arange(self.layer.neurons)
         return neurons
 
     @property
@@ -156,12 +181,14 @@ class VirtualPlan(LayerPlan):
     @property
     def spike_queue(self) -> int:
         """Rows of spikes that wait for the serialiser: all of a sweep, where other layers need the engines."""
+        if self.turns > 1:
+            return 0  # a memory holds them
         return SPIKE_QUEUE if self.share.layers == 1 else max(2, self.groups)
 
     @property
     def output_addresses(self) -> int:
         """Addresses of the engine's output lie below this."""
-        return self.layer.neurons if self.in_order else self.groups * self.lanes
+        return self.layer.neurons if self.in_order else self.turns * self.groups * self.lanes
 
     @property
     def input_addresses(self) -> int:
@@ -174,6 +201,11 @@ class VirtualPlan(LayerPlan):
         return tuple(sum(self.addresses[:n]) for n in range(len(self.addresses)))
 
     @cached_property
+    def source_addresses(self) -> np.ndarray:
+        """Input address of every source, of all connections in turn, int64 [sources]."""
+        return np.concatenate([base + at for base, at in zip(self.bases, self.listens, strict=True)])
+
+    @cached_property
     def tables(self) -> VirtualTables:
         """The tables of the layer itself."""
         return self.tabulate(self.layer)
@@ -184,13 +216,13 @@ class VirtualPlan(LayerPlan):
         sources = len(targets.indptr) - 1
         source = np.repeat(np.arange(sources), np.diff(targets.indptr))
         neuron, number = np.asarray(targets.indices, np.int64), np.asarray(targets.data, np.int64) - 1
+        source = self.turn[neuron] * sources + source  # each turn has its own
+        order = np.lexsort((self.slot[neuron], self.engine[neuron], source))
+        source, neuron, number = source[order], neuron[order], number[order]
         engine = self.engine[neuron]
-        order = np.lexsort((self.slot[neuron], engine, source))
-        source, neuron, number, engine = source[order], neuron[order], number[order], engine[order]
-        run = source * self.lanes + engine
-        _, first, inverse = np.unique(run, return_index=True, return_inverse=True)
-        place = np.arange(len(run)) - first[inverse]
-        length = np.zeros(sources, np.int64)
+        _, first, inverse = np.unique(source * self.lanes + engine, return_index=True, return_inverse=True)
+        place = np.arange(len(source)) - first[inverse]
+        length = np.zeros(self.turns * sources, np.int64)
         np.maximum.at(length, source, place + 1)
         base = np.cumsum(length) - length
         row = base[source] + place
@@ -203,14 +235,35 @@ class VirtualPlan(LayerPlan):
             used, where = np.unique(number[mine], return_inverse=True)
             address[row[mine], m] = where
             weights.append(values[used] if len(used) else np.zeros(1, np.int64))
+        base, length = base.reshape(self.turns, sources), length.reshape(self.turns, sources)
         return VirtualTables(
             base=base, length=length, valid=valid, slot=slot, address=address, weights=tuple(weights)
         )  # fmt: skip
 
     def touched_rows(self) -> list[np.ndarray]:
-        """Of each connection, the dispatch rows of a spike of every source, int64 [sources]."""
+        """Of each connection, the dispatch rows of a spike of every source in all turns, int64 [sources]."""
         sizes = np.cumsum([connection.sources for connection in self.layer.connections])[:-1]
-        return np.split(self.tables.length, sizes)
+        return np.split(self.tables.length.sum(axis=0), sizes)
+
+    @property
+    def store_width(self) -> int:
+        """Bits of a row of the memory that keeps the spikes of an input for several turns."""
+        return min(STORE_WIDTH, 1 << (self.input_addresses - 1).bit_length())
+
+    @property
+    def store_rows(self) -> int:
+        """Rows of a step in that memory."""
+        return -(-self.input_addresses // self.store_width)
+
+    @property
+    def turn_addresses(self) -> int:
+        """Rows of the event table from one turn to the next."""
+        return self.store_rows * self.store_width if self.turns > 1 else self.input_addresses
+
+    @property
+    def flag_rows(self) -> int:
+        """Rows of the memory of flags of several turns."""
+        return self.steps * self.turns * self.groups
 
     # ---- memories ----
 
@@ -271,11 +324,12 @@ class VirtualPlan(LayerPlan):
         return tables
 
     def events_rows(self, layer: IntegerLayer | None = None) -> list[int]:
-        """Contents of the event table, one row per input address; a source of no spikes has length 0."""
+        """Contents of the event table, one row per turn and input address; a source of no spikes has length 0."""
         tables, (bits, _) = self._fits(layer), self.event_bits
-        rows = [0] * self.input_addresses
-        where = np.concatenate([base + at for base, at in zip(self.bases, self.listens, strict=True)])
-        for address, base, length in zip(where.tolist(), tables.base.tolist(), tables.length.tolist(), strict=True):
+        rows = [0] * (self.turns * self.turn_addresses)
+        where = self.source_addresses + np.arange(self.turns)[:, None] * self.turn_addresses
+        numbers = (table.reshape(-1).tolist() for table in (where, tables.base, tables.length))
+        for address, base, length in zip(*numbers, strict=True):
             rows[address] = (self.share.row + base if length else 0) | length << bits
         return rows
 
@@ -300,13 +354,13 @@ class VirtualPlan(LayerPlan):
         return pack_rows(self.weight_words(layer), self.share.weight_bits)
 
     def placed(self, values: np.ndarray) -> np.ndarray:
-        """Values [neurons] as [slots, engines]; 0 where there is no neuron."""
-        result = np.zeros((self.groups, self.lanes), np.int64)
-        result[self.slot, self.engine] = values
+        """Values [neurons] as [turns * slots, engines]; 0 where there is no neuron."""
+        result = np.zeros((self.turns * self.groups, self.lanes), np.int64)
+        result[self.row, self.engine] = values
         return result
 
     def bias_rows(self, bias: np.ndarray | None = None) -> list[int]:
-        """Contents of the bias memory, one row per slot."""
+        """Contents of the bias memory, one row per turn and slot."""
         return pack_rows(self.placed(self.layer.bias if bias is None else bias), self.share.bias_bits)
 
     @property
@@ -343,6 +397,12 @@ class VirtualPlan(LayerPlan):
             digest.update(repr((layer.threshold, layer.subtracts, layer.leak.describe())).encode())
         return digest.hexdigest()
 
+    @property
+    def cleared(self) -> int:
+        """Cycles after reset in which memories are cleared."""
+        kept = self.steps * self.store_rows if self.turns > 1 else 0
+        return max(self.share.slots + 2, kept)
+
     def lane_needs(self, bits: np.ndarray) -> list[int]:
         """Of each engine, the most of `bits` [neurons]."""
         return self.placed(bits).max(axis=0).tolist()
@@ -351,30 +411,35 @@ class VirtualPlan(LayerPlan):
     def regions(self) -> list[tuple[str, int, int]]:
         """What the load port writes: (kind, rows, bits of a row)."""
         regions = [
-            (kind, rows, self.lanes * self.share.bias_bits if kind == "bias" else bits)
+            (kind, self.turns * self.groups, self.lanes * self.share.bias_bits)
+            if kind == "bias"
+            else (kind, rows, bits)
             for kind, rows, bits in super().regions
         ]
         if self.weights == "loaded":
-            tables = [("events", self.input_addresses, self.event_row_bits)]
+            tables = [("events", self.turns * self.turn_addresses, self.event_row_bits)]
             tables.append(("dispatch", self.dispatch_depth, self.dispatch_row_bits))
             regions = tables + regions
         return regions
 
     def structure(self) -> dict:
         """Everything that decides the hardware of this layer, as JSON values."""
-        placed = hashlib.sha256(self.engine.astype("<i8").tobytes())
-        for addresses in self.listens:
-            placed.update(addresses.astype("<i8").tobytes())
+        placed = hashlib.sha256()
+        for table in (self.engine, self.turn, *self.listens):
+            placed.update(table.astype("<i8").tobytes())
         return super().structure() | {
             "engine": "virtual",
             "placed": placed.hexdigest(),
             "addresses": list(self.addresses),
+            "steps": self.steps,
             "memories": [self.groups, self.dispatch_depth, self.weight_depth],
             "share": dataclasses.asdict(self.share),
         }
 
 
-def place_virtual(network: IntegerNetwork, core: VirtualConfig, *, direct: bool = False) -> tuple[VirtualPlan, ...]:
+def place_virtual(
+    network: IntegerNetwork, core: VirtualConfig, *, steps: int, direct: bool = False
+) -> tuple[VirtualPlan, ...]:
     """Place the layers of `network` on engines.
 
     Raises
@@ -383,16 +448,21 @@ def place_virtual(network: IntegerNetwork, core: VirtualConfig, *, direct: bool 
         For a layer that engines cannot compute, or that does not fit them.
     """
     cores = _cores(network, core)
+    limits = _limits(network, core, cores)
     plans: dict[str, VirtualPlan] = {}
     for index, layer in enumerate(network.layers):
         _check_kind(layer)
-        if layer.neurons > core.engines * core.slots:
+        lanes, slots = limits[index]
+        turns = -(-layer.neurons // (lanes * slots)) if slots else 0
+        most = MOST_TURNS if core.passes == "auto" else core.passes
+        if not 0 < turns <= most:
             raise InputError(
-                f"layer {layer.name!r}: {layer.neurons} neurons; accepted with core.engines = {core.engines} and "
-                f"core.slots = {core.slots} are up to {core.engines * core.slots}"
+                f"layer {layer.name!r}: {layer.neurons} neurons; accepted with {lanes} engines, {slots} of the "
+                f"{core.slots} slots of its core and {most} passes are up to {lanes * slots * most}: more core.engines, "
+                "core.slots, core.passes, or other core.cores"
             )
-        widest = max(other.neurons for other, at in zip(network.layers, cores, strict=True) if at == cores[index])
-        lanes = min(core.engines, widest)
+        if turns > 1:
+            _check_turns(network, layer, core, turns)
         plan = VirtualPlan(
             layer=layer,
             lanes=lanes,
@@ -402,6 +472,8 @@ def place_virtual(network: IntegerNetwork, core: VirtualConfig, *, direct: bool 
             clears=network.state == "clear",
             share=NOWHERE,
             engine=np.arange(layer.neurons) % lanes,
+            turn=np.arange(layer.neurons) // (lanes * slots),
+            steps=steps,
             listens=(),
             addresses=(),
             rows=None if core.dispatch_rows == "auto" else core.dispatch_rows,
@@ -409,7 +481,7 @@ def place_virtual(network: IntegerNetwork, core: VirtualConfig, *, direct: bool 
         )
         # The neurons of the last layer stay in order: their addresses are what leaves the core.
         last = index + 1 == len(network.layers)
-        plans[layer.name] = plan if last else dataclasses.replace(plan, engine=_assigned(plan, core))
+        plans[layer.name] = plan if last else _assigned(plan, core)
     # Sources may come later in the network, on loops; so who listens to whom is known only now.
     addressing = AddressMap(network.input_shape)
     spaces = {INPUT: (addressing.of(np.arange(addressing.neurons)), addressing.addresses)}
@@ -422,7 +494,7 @@ def place_virtual(network: IntegerNetwork, core: VirtualConfig, *, direct: bool 
         layers[-1]._fits(None)
     for number in dict.fromkeys(cores):
         members = [n for n, at in enumerate(cores) if at == number]
-        for n, share in zip(members, _shares([layers[n] for n in members], core), strict=True):
+        for n, share in zip(members, _shares([layers[n] for n in members]), strict=True):
             layers[n] = dataclasses.replace(layers[n], share=share)
     return tuple(layers)
 
@@ -439,23 +511,41 @@ def _cores(network: IntegerNetwork, core: VirtualConfig) -> list[int]:
     return core.cores
 
 
-def _shares(plans: list[VirtualPlan], core: VirtualConfig) -> list[Share]:
+def _limits(network: IntegerNetwork, core: VirtualConfig, cores: list[int]) -> list[tuple[int, int]]:
+    """Engines of the core of each layer, and how many of its slots the layer may take.
+
+    Where the slots do not suffice, read-outs take what they need and the others share what is left in proportion.
+    """
+    limits = []
+    for layer, number in zip(network.layers, cores, strict=True):
+        members = [other for other, at in zip(network.layers, cores, strict=True) if at == number]
+        lanes = min(core.engines, max(other.neurons for other in members))
+        needs = {other.name: -(-other.neurons // lanes) for other in members}
+        fixed = sum(needs[other.name] for other in members if other.threshold is None)
+        left, wanted = core.slots - fixed, sum(needs.values()) - fixed
+        if layer.threshold is None or wanted <= left:
+            limits.append((lanes, needs[layer.name] if fixed <= core.slots else 0))
+        else:
+            spare = left - sum(other.threshold is not None for other in members)  # beside a slot for each
+            extra = (needs[layer.name] - 1) * spare // max(1, wanted - left + spare)
+            limits.append((lanes, 1 + extra if spare >= 0 else 0))
+    return limits
+
+
+def _shares(plans: list[VirtualPlan]) -> list[Share]:
     """The shares of layers on one core, one behind the other in every memory."""
-    sizes = np.array([(p.groups, p.input_addresses, p.dispatch_depth, p.weight_depth) for p in plans], np.int64)
+    sizes = np.array(
+        [(p.groups, p.turns * p.turn_addresses, p.dispatch_depth, p.weight_depth, p.turns * p.groups) for p in plans],
+        np.int64,
+    )
     starts, totals = np.cumsum(sizes, axis=0) - sizes, sizes.sum(axis=0)
-    if totals[0] > core.slots:
-        each = ", ".join(f"{plan.name} {plan.groups}" for plan in plans)
-        raise InputError(
-            f"core.slots: {core.slots} was given; the layers of one core take {totals[0]} ({each}); accepted is at "
-            "least that, more engines, or other core.cores"
-        )
     return [
         Share(
             core="_".join(plan.name for plan in plans),
             index=n,
             layers=len(plans),
-            **dict(zip(("slot", "event", "row", "word"), map(int, starts[n]), strict=True)),
-            **dict(zip(("slots", "events", "rows", "words"), map(int, totals), strict=True)),
+            **dict(zip(("slot", "event", "row", "word", "bias"), map(int, starts[n]), strict=True)),
+            **dict(zip(("slots", "events", "rows", "words", "biases"), map(int, totals), strict=True)),
             length_bits=max(plan.groups for plan in plans).bit_length(),
             weight_bits=max(plan.layer.weight_bits for plan in plans),
             bias_bits=max(plan.bias_bits for plan in plans),
@@ -465,9 +555,30 @@ def _shares(plans: list[VirtualPlan], core: VirtualConfig) -> list[Share]:
     ]
 
 
-def _assigned(plan: VirtualPlan, core: VirtualConfig) -> np.ndarray:
-    """The engine of each neuron, as `core.placement` asks for."""
-    return plan.engine
+def _assigned(plan: VirtualPlan, core: VirtualConfig) -> VirtualPlan:
+    """The plan with the engine and turn of each neuron that `core` asks for."""
+    return plan
+
+
+def _check_turns(network: IntegerNetwork, layer: IntegerLayer, core: VirtualConfig, turns: int) -> None:
+    """Raise InputError unless an input can be played to `layer` several times before anything leaves it."""
+    before, chain = INPUT, True
+    for each in network.layers:
+        chain &= tuple(network.sources(each)) == (before,) and each.connections[0].delay == 0
+        before = each.name
+    reasons = {
+        "every layer listens to the one before it only": chain,
+        'state is "clear"': network.state == "clear",
+        "a source spikes once in a step": layer.max_count == 1,
+        "the layer is no read-out": layer.threshold is not None,
+        "potentials are not probed": not core.probe,
+    }
+    for accepted, holds in reasons.items():
+        if not holds:
+            raise InputError(
+                f"layer {layer.name!r}: {layer.neurons} neurons take {turns} passes over an input on {core.engines} "
+                f"engines with {core.slots} slots; accepted where {accepted}; more engines or slots take one pass"
+            )
 
 
 def _check_kind(layer: IntegerLayer) -> None:

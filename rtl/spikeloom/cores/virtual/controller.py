@@ -105,6 +105,10 @@ class VirtualCore(Elaboratable):
         with m.If(Cat(*[each.load_registers.en for each in self.layers if each.plan.registers]).any()):
             m.d.sync += [sweeping.eq(1), busy.eq(1), silent.eq(1), slot.eq(0)]
 
+        # From a slot of a layer to its bias; those of a layer lie turn by turn.
+        away = [p.share.bias - p.share.slot + each.turn * p.groups for p, each in zip(plans, self.layers, strict=True)]
+        to_biases = per_layer(away, layer)
+
         # The row that goes to the engines, and the one that they do.
         adds, ends, ends_with, ends_at = Signal(), Signal(), Signal(), Signal.like(slot)
         does, doing = Signal(), Signal.like(slot)
@@ -116,7 +120,7 @@ class VirtualCore(Elaboratable):
             engines.row.fires.eq(ends),
             engines.row.clears.eq(silent | (last & int(plans[0].clears))),
             engines.row.layer.eq(layer),
-            engines.row.bias.eq(ends_at),
+            engines.row.bias.eq(ends_at + to_biases),
         ]
         for n in range(lanes):
             entry = dispatch.r_data.word_select(n, first_plan.entry_bits)

@@ -26,7 +26,7 @@ from ...mapping.virtual import VirtualPlan
 from ...network.integer import IntegerLayer
 from ..ports import LoadRow
 
-__all__ = ["DigitalEngines", "RowLayout", "bias_rows"]
+__all__ = ["DigitalEngines", "RowLayout"]
 
 
 class RowLayout(data.StructLayout):
@@ -45,14 +45,9 @@ class RowLayout(data.StructLayout):
                 "fires": 1,
                 "clears": 1,
                 "layer": address_bits(share.layers),
-                "bias": address_bits(bias_rows(plans)),
+                "bias": address_bits(share.biases),
             }
         )
-
-
-def bias_rows(plans: Sequence[VirtualPlan]) -> int:
-    """Rows of the bias memory of a core."""
-    return sum(plan.groups for plan in plans)
 
 
 class DigitalEngines(wiring.Component):
@@ -114,16 +109,18 @@ class DigitalEngines(wiring.Component):
     def _biases(self, m: Module) -> Sram:
         loaded = any(plan.bias_loaded for plan in self.plans)
         m.submodules.biases = biases = Sram(
-            name=f"{self.share.core}.biases", depth=bias_rows(self.plans), width=self.lanes * self.share.bias_bits,
+            name=f"{self.share.core}.biases", depth=self.share.biases, width=self.lanes * self.share.bias_bits,
             port_type="1r1w" if loaded else "rom", contents=[row for plan in self.plans for row in plan.bias_rows()],
         )  # fmt: skip
         m.d.comb += [biases.r_en.eq(self.row.fires & self.advance), biases.r_addr.eq(self.row.bias)]
-        first = 0
         for plan in self.plans:
             if (load := getattr(self, f"load_bias_{plan.name}", None)) is not None:
                 with m.If(load.en):
-                    m.d.comb += [biases.w_en.eq(1), biases.w_addr.eq(load.row + first), biases.w_data.eq(load.data)]
-            first += plan.groups
+                    m.d.comb += [
+                        biases.w_en.eq(1),
+                        biases.w_addr.eq(load.row + plan.share.bias),
+                        biases.w_data.eq(load.data),
+                    ]
         return biases
 
     def _engine(self, m: Module, n: int, held, takes, bias, parameters: list[NeuronParameters]) -> None:

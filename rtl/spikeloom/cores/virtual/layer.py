@@ -9,6 +9,7 @@ from ...blocks.routing import MemoryQueue
 from ...items import address_bits
 from ...mapping.virtual import VirtualPlan
 from ..ports import LayerEngine
+from .turns import FlagStore, Replay
 
 __all__ = ["RowsDone", "VirtualEngine"]
 
@@ -34,6 +35,7 @@ class VirtualEngine(LayerEngine):
     -------
     items : event stream of the event memory
     done : RowsDone, from the core
+    turn : the present pass over the input
     others as of every engine
     """
 
@@ -41,11 +43,21 @@ class VirtualEngine(LayerEngine):
 
     def __init__(self, plan: VirtualPlan, **options):
         super().__init__(plan, **options)
-        self.items = event_signature(plan.input_addresses).create(path=("items",))
+        self.items = event_signature(plan.turns * plan.turn_addresses).create(path=("items",))
         self.done = RowsDone(plan).create(path=("done",))
+        self.turn = Signal(range(max(2, plan.turns)))
 
     def elaborate(self, platform):
-        m, plan, done = Module(), self.plan, self.done
+        m = Module()
+        if self.plan.turns > 1:
+            self._several_turns(m)
+        else:
+            self._one_turn(m)
+        return m
+
+    def _one_turn(self, m: Module) -> None:
+        """A queue in front, and a short one behind."""
+        plan, done = self.plan, self.done
         m.submodules.waiting = queue = MemoryQueue(
             self.i.payload.shape(), depth=self._queue_depth, name=f"{plan.name}.waiting"
         )
@@ -66,4 +78,31 @@ class VirtualEngine(LayerEngine):
         # Alone, a sweep may wait for its spikes to leave: nothing that they wait for needs the engines.
         room = Const(1) if plan.share.layers == 1 else ~m.submodules.spikes.o.valid
         m.d.comb += [done.served.eq(advance), done.room.eq(room)]
-        return m
+
+    def _several_turns(self, m: Module) -> None:
+        """The whole input is kept in front, and all flags behind."""
+        plan, done = self.plan, self.done
+        m.submodules.replay = replay = Replay(plan)
+        m.d.comb += [
+            replay.i.valid.eq(self.i.valid),
+            replay.i.payload.eq(self.i.payload),
+            self.i.ready.eq(replay.i.ready),
+            self.items.valid.eq(replay.o.valid),
+            self.items.payload.eq(replay.o.payload),
+            replay.o.ready.eq(self.items.ready),
+        ]
+        groups = self._serialised(m)
+        m.submodules.kept = kept = FlagStore(plan, groups.signature.flip())
+        m.d.comb += [
+            groups.valid.eq(kept.o.valid),
+            groups.payload.eq(kept.o.payload),
+            kept.o.ready.eq(groups.ready),
+            kept.en.eq(done.active & done.advance),
+            kept.row.eq(done.row),
+            kept.flags.eq(done.flags),
+            kept.final.eq(done.final),
+            kept.last.eq(done.last),
+            self.turn.eq(kept.turn),
+            done.served.eq(1),
+            done.room.eq(kept.free),
+        ]
