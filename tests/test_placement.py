@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import json
 import math
 import sys
 
@@ -12,8 +13,19 @@ from hypothesis import strategies as st
 from scipy import optimize, sparse
 
 from spikeloom.errors import InputError, SpikeloomError, ToolMissing
-from spikeloom.mapping.placement import Placement, Problem, check, lengths, measured_rates, place, problem_of
+from spikeloom.mapping.placement import (
+    Placement,
+    Problem,
+    check,
+    counting_bound,
+    explain,
+    lengths,
+    measured_rates,
+    place,
+    problem_of,
+)
 from spikeloom.mapping.placement import ilp as program
+from spikeloom.mapping.placement.counting import length_chances
 from spikeloom.mapping.placement.greedy import constructed
 from spikeloom.mapping.placement.state import State, reduced
 from spikeloom.network.connections import Connection
@@ -377,3 +389,39 @@ def test_gap():
         expected_rows=10.0, bound=9.0, bound_from="engines", fewest_passes=1,
     )  # fmt: skip
     assert placement.gap == pytest.approx(0.1)
+
+
+def test_explains_itself():
+    given = random_problem(24, 20, 0.3, 11, engines=4, slots=4, passes=2, weight_depth=40, rows=60)
+    placement = place(given, "greedy", seconds=2)
+    shown = explain(given, placement)
+    each = lengths(given, placement)
+    assert np.sum(shown["neurons"]) == 24
+    assert np.sum(shown["words"]) == given.targets.nnz  # every synapse has a weight of its own
+    assert np.sum(shown["served"]) == pytest.approx(given.useful)
+    assert shown["rows"] == each.sum(axis=1).tolist()
+    assert sum(shown["where"].values()) == pytest.approx(placement.expected_rows)
+    assert min(shown["where"].values()) >= 0
+    assert shown["used"]["slots"] == np.max(shown["neurons"]) / 4
+    assert shown["useful"] == pytest.approx(given.useful / 4 / placement.expected_rows)
+    assert "2 passes: slots = 4 asks for 2 of them; one pass needs slots of at least 6" in shown["text"]
+    json.dumps(shown)
+
+
+@pytest.mark.parametrize(("targets", "neurons", "engines"), [(3, 6, 3), (4, 7, 2), (1, 5, 5), (5, 8, 4), (2, 2, 2)])
+def test_chances_of_a_length(targets, neurons, engines):
+    """Against all subsets of the neurons."""
+    load = np.arange(neurons) % engines
+    longest = [max(np.bincount(load[list(chosen)])) for chosen in itertools.combinations(range(neurons), targets)]
+    expected = np.bincount(longest) / len(longest)
+    np.testing.assert_allclose(length_chances(targets, neurons, engines), expected, atol=1e-12)
+
+
+def test_counting_bound_is_below_what_random_networks_need():
+    """No random network of some is placed with fewer rows; the bound is above the proven one where that is loose."""
+    for seed in range(3):
+        given = random_problem(8, 12, 0.5, 30 + seed, engines=2, slots=4)
+        assert counting_bound(given, delta=0.01) <= every_placement(given)
+    given = random_problem(128, 300, 0.2, 1, engines=16, slots=8)
+    bound = counting_bound(given)
+    assert (-(-given.fan_out // 16)).sum() < bound <= place(given, "greedy", seconds=2).expected_rows
