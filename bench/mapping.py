@@ -1,9 +1,9 @@
 """Neurons placed on the engines of a virtual core: expected issue rows of the three methods, bounds, seconds.
 
 Rows are expected events x rows per event, summed over layers, at rates measured by the reference simulation. Each
-placement goes through the independent checker. `gap` is to a proven bound. `counted_gap` is to the rows that a random
-network with the same fan-outs needs except with chance 1e-9 (`placement/counting.py`): no proof for one network, but what
-shows how much of a gap is the network's. Cases:
+placement goes through the independent checker. `gap` is to a proven bound. `counted_gap`, of networks with random
+connections, is to the rows that such a network needs except with chance 1e-9 (`placement/counting.py`): no proof for
+one network, but it shows how much of a gap is the network's. Cases:
 
     nmnist           the zoo's CNN, 16 engines, recordings as input (SPIKELOOM_DATA)
     pruned_digits    64-512-10, 90 % zeros, 16 engines, the digits as input
@@ -83,7 +83,7 @@ def measure() -> dict:
                 rows[method] = rows.get(method, 0.0) + placement.expected_rows
             bound += placement.bound
             served += problem.useful
-            if placement.passes == 1:
+            if name.startswith(("pruned", "graph")) and placement.passes == 1:
                 counted += counting_bound(problem)
             answer[f"{name}_{problem.name}"] = {
                 "neurons": problem.neurons,

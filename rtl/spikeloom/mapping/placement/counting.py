@@ -21,7 +21,7 @@ whether a gap to the proven bound is the mapper's fault or the network's.
 import math
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
 from ...errors import InputError
 from .problem import Problem
@@ -69,18 +69,27 @@ def length_chances(targets: int, neurons: int, engines: int) -> np.ndarray:
     small, larger = divmod(neurons, engines)
     part = targets / neurons
     # Loads that are binomial, given their sum, are those of a draw without replacement.
-    exactly = stats.binom.pmf(targets, neurons, part)
+    exactly = _binomial(np.array([targets]), neurons, part)[0]
     below: list[float] = []
     for most in range(targets + 1):
         product = np.ones(1)
         for load, times in ((small, engines - larger), (small + 1, larger)):
-            factor = stats.binom.pmf(np.arange(most + 1), load, part)
+            factor = _binomial(np.arange(most + 1), load, part)
             product = np.convolve(product, _power(factor, times, targets))[: targets + 1]
         below.append(min(1.0, float(product[targets] / exactly) if len(product) > targets else 0.0))
         if below[-1] >= 1 - 1e-12:
             below[-1] = 1.0
             break
     return np.diff(below, prepend=0.0).clip(0)
+
+
+def _binomial(count: np.ndarray, draws: int, part: float) -> np.ndarray:
+    """Chance of each count among so many draws; 0 above them."""
+    logs = -special.gammaln(count + 1.0) - special.gammaln(np.maximum(draws - count, 0) + 1.0)
+    logs += (
+        special.gammaln(draws + 1.0) + special.xlogy(count, part) + special.xlog1py(np.maximum(draws - count, 0), -part)
+    )
+    return np.where(count <= draws, np.exp(logs), 0.0)
 
 
 def _power(factor: np.ndarray, times: int, degree: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from .limits import needs
 from .problem import Placement, Problem, lengths
@@ -49,11 +50,9 @@ def explain(problem: Problem, placement: Placement) -> dict[str, Any]:
 
     neurons = by_bin(None, bins)
     served = by_bin(problem.rates[source], bins[table.indices])
-    words = by_bin(
-        None,
-        np.unique(bins[table.indices] * (table.data.max(initial=0) + 1) + table.data)
-        // (table.data.max(initial=0) + 1),
-    )
+    uses = sparse.csr_array((np.ones(table.nnz, np.int64), (bins[table.indices], table.data)))
+    uses.resize(passes * engines, int(table.data.max(initial=0)) + 1)
+    words = np.diff(uses.indptr).reshape(passes, engines)
     in_pass = np.bincount(placement.turn[table.indices] * problem.sources + source, minlength=passes * problem.sources)
     in_pass = in_pass.reshape(passes, problem.sources)
     least = -(-in_pass // engines)

@@ -17,6 +17,8 @@ from .state import Reduced, State
 
 __all__ = ["constructed", "round_robin", "two_opt"]
 
+ORDERS_WORK = 1 << 29
+"""Largest synapses x bins for which more than one order is tried."""
 LATTICE_WORK = 1 << 28
 """Most synapses that are counted in search of a pattern, some seconds."""
 SLACK = 1e-5
@@ -44,19 +46,22 @@ def round_robin(given: Reduced, passes: int) -> np.ndarray:
     return bins
 
 
-def orders(given: Reduced) -> list[np.ndarray]:
+def orders(given: Reduced, passes: int) -> list[np.ndarray]:
     """Orders in which greedy takes the neurons: the last keeps those together whose first source is the same."""
     neurons, table = given.problem.neurons, given.synapses
     degree = table @ (given.rates * (given.fan_out - 1))
     some = np.diff(table.indptr) > 0
     first = np.zeros(neurons, np.int64)
     first[some] = table.indices[table.indptr[:-1][some]]
-    return [np.argsort(-degree, kind="stable"), np.arange(neurons), np.argsort(first, kind="stable")]
+    by_source = np.argsort(first, kind="stable")
+    if table.nnz * passes * given.problem.engines > ORDERS_WORK:
+        return [by_source]
+    return [np.argsort(-degree, kind="stable"), np.arange(neurons), by_source]
 
 
 def constructed(given: Reduced, passes: int) -> State:
     """The best of the greedy placements in so many passes; neurons that found no place have bin -1."""
-    found = [_filled(State(given, passes), order) for order in orders(given)]
+    found = [_filled(State(given, passes), order) for order in orders(given, passes)]
     pattern = lattice(given, passes)
     if pattern is not None:
         found.append(pattern)
@@ -67,25 +72,31 @@ def lattice(given: Reduced, passes: int) -> State | None:
     """The best regular pattern of a map: neuron (c, y, x) on engine (c + a y + b x) mod M, over all a and b.
 
     A window then meets every engine about as often. Passes are bands of the map, or of its channels. Neurons that
-    would overfill an engine are placed as greedy does. None for layers that are no map, and maps too large to try.
+    would overfill an engine are placed as greedy does. On large maps a and b are chosen on the first passes alone. None
+    for layers that are no map.
     """
     problem, engines = given.problem, given.problem.engines
-    if len(problem.shape) != 3 or engines * engines * given.synapses.nnz > LATTICE_WORK:
+    if len(problem.shape) != 3:
         return None
     c, y, x = (axis.reshape(-1) for axis in np.indices(problem.shape))
-    ranks = [np.arange(problem.neurons), np.empty(problem.neurons, np.int64)]
-    ranks[1][np.argsort(y * problem.shape[2] + x, kind="stable")] = np.arange(problem.neurons)
+    numbers = np.arange(problem.neurons)
+    bands = np.empty_like(numbers)
+    bands[np.argsort(y * problem.shape[2] + x, kind="stable")] = numbers
     share = -(-problem.neurons // passes)
-    best, chosen = np.inf, None
-    for rank in ranks[: 1 if passes == 1 else 2]:
+    each = engines * engines * given.synapses.nnz / passes
+    looked = max(1, min(passes, int(LATTICE_WORK / max(each, 1))))
+    best, chosen = np.inf, numbers
+    for rank in [bands] if passes == 1 else [bands, numbers]:
         turn = rank // share
-        for a in range(engines):
-            for b in range(engines):
-                bins = turn * engines + (c + a * y + b * x) % engines
-                cost = _cost(given, bins, passes)
-                if cost < best:
-                    best, chosen = cost, bins
-    assert chosen is not None
+        some = np.flatnonzero(turn < looked)
+        pattern = min(
+            ((a, b) for a in range(engines) for b in range(engines)),
+            key=lambda ab: _cost(given, some, turn[some] * engines + (c + ab[0] * y + ab[1] * x)[some] % engines),
+        )
+        bins = turn * engines + (c + pattern[0] * y + pattern[1] * x) % engines
+        cost = _cost(given, numbers, bins)
+        if cost < best:
+            best, chosen = cost, bins
     state, keep = State(given, passes), np.full(problem.neurons, -1, np.int64)
     for b in range(state.bins):
         keep[np.flatnonzero(chosen == b)[: problem.slots]] = b
@@ -95,19 +106,19 @@ def lattice(given: Reduced, passes: int) -> State | None:
     return _filled(state, np.flatnonzero(keep < 0))
 
 
-def _cost(given: Reduced, bins: np.ndarray, passes: int) -> float:
-    """Expected rows of a list of bins."""
-    synapses = given.synapses
-    size = passes * given.problem.engines
-    where = sparse.csr_array((np.ones(len(bins), np.float32), (np.arange(len(bins)), bins)), shape=(len(bins), size))
-    counts = (where.T @ synapses).toarray().reshape(passes, given.problem.engines, -1)
+def _cost(given: Reduced, neurons: np.ndarray, bins: np.ndarray) -> float:
+    """Expected rows of some neurons in these bins."""
+    engines = given.problem.engines
+    size = (int(bins.max()) // engines + 1) * engines
+    where = sparse.csr_array((np.ones(len(bins), np.float32), (bins, np.arange(len(bins)))), shape=(size, len(bins)))
+    counts = (where @ given.synapses[neurons]).toarray().reshape(size // engines, engines, -1)
     return float(counts.max(axis=1).sum(axis=0) @ given.rates)
 
 
 def _filled(state: State, order: np.ndarray) -> State:
     """Each neuron of a list in turn where it adds least to what `state` holds."""
     given, problem = state.given, state.given.problem
-    turn = np.arange(state.bins) // problem.engines
+    engines, size = problem.engines, problem.engines * problem.slots
     load = np.bincount(state.bin[state.bin >= 0], minlength=state.bins)
     words = np.array([state.distinct(b) for b in range(state.bins)])
     # Where rows bind, each row of the dispatch memory counts as well as the rows that are issued.
@@ -115,26 +126,35 @@ def _filled(state: State, order: np.ndarray) -> State:
     prices = given.rates + scale * given.count
     unit = max(float(prices.mean()), 1e-30)
     for neuron in order.tolist():
+        held = load.reshape(-1, engines).sum(axis=1)
+        passes = np.flatnonzero((held > 0) & (held < size))
+        empty = np.flatnonzero(held == 0)  # all alike: the first stands for the others
+        passes = np.concatenate([passes, empty[:1]])
+        if not len(passes):
+            break
+        bins = (passes[:, None] * engines + np.arange(engines)).reshape(-1)
+        turn = bins // engines
         sources = state.sources_of(neuron)
-        counts, price = state.counts[sources], prices[sources]
-        fills = counts == state.most[sources][:, turn]
+        counts, price = state.counts[np.ix_(sources, bins)], prices[sources]
+        fills = counts == np.repeat(state.most[np.ix_(sources, passes)], engines, axis=1)
         added = price @ fills
         near = price @ counts
         added = added + 1e-3 * unit * near / max(float(near.max(initial=0.0)), 1e-30)
-        added += 1e-6 * unit * load / problem.slots
-        open_ = load < problem.slots
-        fresh = np.full(state.bins, given.own[neuron])
+        added += 1e-6 * unit * load[bins] / problem.slots
+        open_ = load[bins] < problem.slots
+        fresh = np.full(len(bins), given.own[neuron])
         if state.uses is not None:
-            fresh = fresh + (state.uses[state.weights_of(neuron)] == 0).sum(axis=0)
-            open_ &= words + fresh <= problem.weight_depth
+            fresh = fresh + (state.uses[np.ix_(state.weights_of(neuron), bins)] == 0).sum(axis=0)
+            open_ &= words[bins] + fresh <= problem.weight_depth
         if given.rows_bind:
             open_ &= state.rows[turn] + given.count[sources] @ fills <= problem.rows
         if not open_.any():
             continue
-        chosen = int(np.where(open_, added, np.inf).argmin())
+        best = int(np.where(open_, added, np.inf).argmin())
+        chosen = int(bins[best])
         state.move(neuron, chosen)
         load[chosen] += 1
-        words[chosen] += fresh[chosen]
+        words[chosen] += fresh[best]
     state.members = [np.flatnonzero(state.bin == b).tolist() for b in range(state.bins)]
     return state
 

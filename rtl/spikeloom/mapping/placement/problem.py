@@ -125,12 +125,15 @@ class Problem:
     def weights_of(self) -> sparse.csr_array:
         """Which weights a neuron uses: ones, int64 [neurons, weights]; a weight is renumbered to those in use."""
         table = self.by_neuron
-        used, number = np.unique(table.data, return_inverse=True)
-        neuron = np.repeat(np.arange(self.neurons), np.diff(table.indptr))
-        pairs = np.unique(neuron * max(1, len(used)) + number)
-        shape = (self.neurons, max(1, len(used)))
-        ones = np.ones(len(pairs), np.int64)
-        return sparse.csr_array((ones, (pairs // shape[1], pairs % shape[1])), shape=shape)
+        data = np.asarray(table.data, np.int64)
+        in_use = np.bincount(data) > 0
+        number = np.cumsum(in_use) - 1
+        shape = (self.neurons, max(1, int(in_use.sum())))
+        ones = np.ones(len(data), np.int64)
+        result = sparse.csr_array((ones, number[data], table.indptr), shape=shape)
+        result.sum_duplicates()
+        result.data[:] = 1
+        return result
 
     @property
     def useful(self) -> float:
