@@ -27,6 +27,7 @@ from spikeloom.mapping.placement import (
 from spikeloom.mapping.placement import ilp as program
 from spikeloom.mapping.placement.counting import length_chances
 from spikeloom.mapping.placement.greedy import constructed
+from spikeloom.mapping.placement.mapper import _keep
 from spikeloom.mapping.placement.state import State, reduced
 from spikeloom.network.connections import Connection
 from spikeloom.network.integer import IntegerLayer, IntegerNetwork
@@ -330,6 +331,7 @@ def test_convolution_shares_weights():
             assert (values == values[0]).all()
     assert (np.bincount(table[36:].ravel())[1:] <= 1).all()
     assert not table[37].any()
+    assert not set(table[:36].ravel().tolist()) & set(table[36:].ravel().tolist()) - {0}
     merged = reduced(given)
     assert merged.count.tolist() == [4] * 9 + [2]  # pixels of a window, and the two dense sources
     assert merged.bound == given.rates @ -(-given.fan_out // 2)
@@ -425,3 +427,37 @@ def test_counting_bound_is_below_what_random_networks_need():
     given = random_problem(128, 300, 0.2, 1, engines=16, slots=8)
     bound = counting_bound(given)
     assert (-(-given.fan_out // 16)).sum() < bound <= place(given, "greedy", seconds=2).expected_rows
+
+
+def test_rows_bind_the_program(need_tool):
+    """One of three pairs must share an engine: cheapest is the pair of the three rare sources, which takes most rows."""
+    need_tool("ortools")
+    table = own_weights(np.array([[1, 1, 0], [1, 0, 1], [0, 1, 1], [0, 1, 1], [0, 1, 1]], bool))
+    free = problem(table, rates=np.array([9.0, 9.0, 1.0, 1.0, 1.0]))
+    tight = dataclasses.replace(free, rows=7)
+    cheapest, found = place(free, seconds=10), place(tight, seconds=10)
+    check(tight, found)
+    assert cheapest.expected_rows == every_placement(free) == 21 + 3
+    assert found.expected_rows == every_placement(tight) == 21 + 9
+    assert found.status == "optimal"
+    solved = program.solve(State(reduced(tight), 1, np.array([0, 1, 1])), seconds=5, workers=1, seed=0)  # 8 rows
+    assert solved.bound == pytest.approx(30)
+
+
+def test_a_further_pass_is_proven_to_be_needed(need_tool):
+    """Three neurons of two weights each fill six words; two engines of three words hold only one neuron each."""
+    need_tool("ortools")
+    given = problem(own_weights(np.ones((2, 3), bool)), slots=3, weight_depth=3, passes=2)
+    found = place(given, seconds=10)
+    check(given, found)
+    assert (found.passes, found.fewest_passes, found.status) == (2, 2, "optimal")
+    with pytest.raises(InputError, match="2 of 3 neurons found a place in 1 pass, and it is proven that not all can"):
+        place(dataclasses.replace(given, passes=1), seconds=10)
+
+
+def test_a_worse_answer_is_not_kept():
+    state = State(reduced(problem(own_weights(np.ones((1, 4), bool)))), 1, np.array([0, 1, 0, 1]))
+    assert not _keep(state, np.array([0, 0, 0, 1]))
+    assert state.bin.tolist() == [0, 1, 0, 1]
+    assert _keep(state, np.array([1, 0, 0, 1]))
+    assert state.bin.tolist() == [1, 0, 0, 1]

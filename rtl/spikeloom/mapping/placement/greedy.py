@@ -19,7 +19,7 @@ __all__ = ["constructed", "round_robin", "two_opt"]
 
 ORDERS_WORK = 1 << 29
 """Largest synapses x bins for which more than one order is tried."""
-LATTICE_WORK = 1 << 28
+LATTICE_WORK = 1 << 25
 """Most synapses that are counted in search of a pattern, some seconds."""
 SLACK = 1e-5
 """A change below this part of the mean rate counts as none: it is the rounding of float32."""
