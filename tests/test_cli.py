@@ -22,7 +22,7 @@ import pytest
 
 import projects
 from spikeloom import cli, export, tools
-from spikeloom.config import DigitalConfig, json_schema, load_config
+from spikeloom.config import DigitalConfig, core_kinds, json_schema, load_config
 from spikeloom.mapping.image import build_image
 from spikeloom.network.nir_import import SUPPORTED
 from spikeloom.output import MARKER
@@ -230,6 +230,13 @@ def test_new_and_inspect(say, tmp_path):
 def test_zoo(say, tmp_path):
     assert say("new", "zoo:digits", "--json").object == {"config": "digits.toml", "name": "digits"}
     assert load_config(tmp_path / "digits.toml").data.set == "digits"
+    assert say("new", "zoo:digits", "--core", "cim", "-o", "arrays.toml").code == 0
+    config = load_config(tmp_path / "arrays.toml")
+    assert (config.core.kind, config.quantise.leak) == ("cim", "linear")
+    told = say("inspect", "arrays.toml").out
+    assert "395x32" in told
+    assert "passes of a" in told
+    refused(say("new", "zoo:digits", "--core", "sim"), f"--core: 'sim' was given; accepted: {', '.join(core_kinds())}")
     refused(
         say("new", "zoo:digit"),
         "zoo network 'digit': accepted are digits, interception, mnist4, mnist8, mnist_linear, nmnist, recurrent; "

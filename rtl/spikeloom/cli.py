@@ -88,6 +88,7 @@ def new(
     reset: Annotated[str | None, typer.Option(help="zero, subtract, delayed_zero or delayed_subtract")] = None,
     synapse: SynapseOption = None,
     integration: IntegrationOption = None,
+    core: Annotated[str, typer.Option(help="architecture: digital, cim, crossbar or virtual")] = "digital",
     force: Annotated[bool, typer.Option(help="replace an existing file")] = False,
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
@@ -101,13 +102,13 @@ def new(
 
         given = _unstored(dt, reset, synapse, integration)
         named = network.startswith(ZOO)
-        config = propose(network, **given)
+        config = propose(network, core=core, **given)
         target = output or Path(f"{config.name}.toml")
         if not named:
             how = config.network  # wrong files are told now
             import_nir(Path(network), dt=how.dt, reset=how.reset, synapse=how.synapse, integration=how.integration)
             relative = os.path.relpath(network, target.resolve().parent)
-            config = propose(relative, **given)
+            config = propose(relative, core=core, **given)
         if target.exists() and not force:
             raise InputError(f"{target}: exists; give another --output, or --force to replace it")
         write_atomic(target, render_config(config))
@@ -128,6 +129,7 @@ def inspect(
     with session(as_json, verbose) as ui:
         import numpy as np
 
+        from .mapping.cim import CimPlan
         from .project import ZOO, Project, propose
 
         given = _unstored(dt, reset, synapse, integration)
@@ -170,15 +172,21 @@ def inspect(
         for warning in report.warnings:
             ui.note(f"warning: {warning}")
         plan = project.plan
-        ui.table(
-            "on the core",
-            ["layer", "lanes", "rows", "accumulator bits", "weight memory bits"],
-            [
-                [p.name, p.lanes, p.groups, f"{min(p.lane_bits)} to {max(p.lane_bits)}",
-                 p.weight_depth * p.weight_row_bits]
-                for p in plan.layers
-            ],
-        )  # fmt: skip
+        rows = [
+            [p.name, p.lanes, p.groups, f"{min(p.lane_bits)} to {max(p.lane_bits)}", p.weight_depth * p.weight_row_bits]
+            for p in plan.layers
+        ]
+        ui.table("on the core", ["layer", "lanes", "rows", "accumulator bits", "weight memory bits"], rows)
+        arrays = [p for p in plan.layers if isinstance(p, CimPlan)]
+        if arrays:
+            rows = [
+                [p.name, len(p.arrays), p.tiles, p.banks,
+                 ", ".join(dict.fromkeys(f"{a.rows}x{a.columns}" for a in p.arrays)),
+                 p.bits, ", ".join(name for name, _ in p.passes)]
+                for p in arrays
+            ]  # fmt: skip
+            columns = ["layer", "arrays", "tiles", "banks", "rows x columns", "cycles of a pass", "passes of a tick"]
+            ui.table("arrays", columns, rows)
         ui.done(
             {"layers": layers, "quantisation": report.to_json(), "network": integer.content_hash(), "hash": plan.hash}
         )

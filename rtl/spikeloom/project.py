@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .config import Config, CrossbarConfig, DataConfig, InputConfig, NetworkConfig, QuantiseConfig, load_config
+from .config import (
+    DEFAULT_KIND,
+    Config,
+    CrossbarConfig,
+    DataConfig,
+    InputConfig,
+    NetworkConfig,
+    QuantiseConfig,
+    core_kinds,
+    load_config,
+)
 from .errors import InputError
 from .mapping.plan import CorePlan, plan_core
 from .network import zoo
@@ -216,17 +226,23 @@ def propose(
     reset: str | None = None,
     synapse: str | None = None,
     integration: str | None = None,
+    core: str = DEFAULT_KIND,
 ) -> Config:
-    """A configuration to start from for the NIR file `file` (a path, or `zoo:NAME`).
+    """A configuration to start from for the NIR file `file` (a path, or `zoo:NAME`) on a core of the kind `core`.
 
     A network of the zoo comes with its settings; for another one `dt` and `reset` are needed, because NIR does not
-    store them, and everything else is the default; `synapse` and `integration` as in `import_nir`.
+    store them, and everything else is the default; `synapse` and `integration` as in `import_nir`. For arrays, a
+    network of the zoo that leaks gets a linear leak.
 
     Raises
     ------
     InputError
-        For an unknown zoo network or missing settings.
+        For an unknown zoo network, an unknown core or missing settings.
     """
+    kinds = core_kinds()
+    if core not in kinds:
+        raise InputError(f"--core: {core!r} was given; accepted: {', '.join(kinds)}")
+    chosen = kinds[core](kind=core)  # type: ignore[call-arg]  (every kind has it)
     if file.startswith(ZOO):
         name = file[len(ZOO) :]
         table = zoo.settings(name)
@@ -241,7 +257,7 @@ def propose(
                 weight_bits=table["weight_bits"],
                 potential_bits=table["potential_bits"],
                 current_bits=table.get("current_bits", QuantiseConfig.current_bits),
-                leak=table["leak"],
+                leak="linear" if core == "cim" and table["leak"] != "none" else table["leak"],
             ),
             input=InputConfig(
                 coding=table["coding"],
@@ -249,6 +265,7 @@ def propose(
                 max_rate=table.get("max_rate", InputConfig.max_rate),
                 step_us=table.get("step_us", InputConfig.step_us),
             ),
+            core=chosen,  # type: ignore[arg-type]
             data=DataConfig(set=table["data"]) if table["data"] in BUNDLED else DataConfig(),
         )
     if dt is None or reset is None:
@@ -266,4 +283,4 @@ def propose(
         reset=reset,  # type: ignore[arg-type]
         **{key: value for key, value in further.items() if value is not None},  # type: ignore[arg-type]
     )
-    return Config(name=name, network=network)
+    return Config(name=name, network=network, core=chosen)  # type: ignore[arg-type]
