@@ -31,7 +31,7 @@ LIMIT_PERCENT = 1.0
 """Mean error of spike times, in percent of the mean interval, that ideal amplifiers must keep."""
 LARGEST_BYTES = 2e9
 """Of waveforms."""
-COST = {"ideal": (10e-6, 0.3e-6, 4e-6), "bandwidth": (10e-6, 0.3e-6, 4e-6), "transistor": (10e-6, 12e-6, 60e-6)}
+COST = {"ideal": (10e-6, 0.3e-6, 4e-6), "bandwidth": (10e-6, 0.3e-6, 4e-6), "transistor": (10e-6, 20e-6, 100e-6)}
 """s per time step: fixed, per synapse, per neuron. Measured with ngspice 39 on a busy machine: an upper bound."""
 
 
