@@ -17,6 +17,7 @@ import analog_oracle as oracle
 from projects import make_project, write_values
 from spikeloom import tools
 from spikeloom.errors import InputError, SpikeloomError, ToolMissing
+from spikeloom.project import Project
 from spikeloom_analog import PCM, RRAM, AnalogLayer, AnalogNetwork, Crossbar, IFNeuron, Pulses, Wire, ideal
 from spikeloom_analog.devices import Device
 from spikeloom_analog.laws import CubicIV, SinhIV
@@ -38,6 +39,7 @@ from spikeloom_analog.spice.circuit import LEAD
 from spikeloom_analog.spice.devices import SUPPLY, TRANSISTORS, amplifier_lines, models, mos
 from spikeloom_analog.spice.netlist import EDGE
 from spikeloom_analog.spice.run import read_raw
+from spikeloom_sim.spice import SpiceOptions, missed, spice_project
 
 ROWS, COLUMNS = 5, 3
 SWITCH = IFNeuron(
@@ -566,17 +568,31 @@ def test_command(need_tool, config, tmp_path):
     assert result["stages"][0]["spikes_closed"] > 0
     # Refused before anything is run, and what was there stays.
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    for words, message in (
-        (["--layer", "5"], "layer: 5 was given; accepted: 0 to 1"),
-        (["--input", "-1"], "input: -1 was given"),
-        (["--amplifier", "other"], "amplifier: 'other' was given"),
-        (["--timeout", "0.001"], "6 neurons|9 neurons"),
-        (["--step-ns", "nan"], "step: nan was given"),
+    loaded = Project.load(config)
+    for changes, message in (
+        ({"layer": 5}, "layer: 5 was given; accepted: 0 to 1"),
+        ({"input": -1}, "input: -1 was given"),
+        ({"input": 10**6}, "input: 1000000 was given; accepted: 0 to"),
+        ({"amplifier": "other"}, "amplifier: 'other' was given"),
+        ({"timeout": 0.001}, r"\d+ synapses and 9 neurons in \d+ steps: about"),
+        ({"step": float("nan")}, "step: nan was given"),
     ):
-        done = command(config, *words, cwd=tmp_path)
-        assert done.returncode == 2, (words, done.stderr)
-        assert re.search(message, done.stderr)
+        with pytest.raises(InputError, match=message):
+            spice_project(loaded, folder, SpiceOptions(**changes))
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_what_an_ideal_circuit_must_keep():
+    good = {"neurons_of_other_count": 0, "error_percent": 0.9}
+    result = {"amplifier": "ideal", "layers": ["fc0", "fc1"], "stages": [good, good | {"error_percent": None}]}
+    assert missed(result) == ""
+    for change, message in (
+        ({"neurons_of_other_count": 2}, "fc1: 2 neurons"),
+        ({"error_percent": 1.1}, r"fc1: .* 1\.1 %"),
+    ):
+        worse = result | {"stages": [good, good | change]}
+        assert re.search(message, missed(worse))
+        assert missed(worse | {"amplifier": "transistor"}) == ""
 
 
 def test_command_without_ngspice(config, tmp_path):
