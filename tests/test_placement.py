@@ -430,7 +430,7 @@ def test_counting_bound_is_below_what_random_networks_need():
 
 
 def test_rows_bind_the_program(need_tool):
-    """One of three pairs must share an engine: cheapest is the pair of the three rare sources, which takes most rows."""
+    """One of three pairs must share an engine: cheapest is that of the three rare sources, which takes most rows."""
     need_tool("ortools")
     table = own_weights(np.array([[1, 1, 0], [1, 0, 1], [0, 1, 1], [0, 1, 1], [0, 1, 1]], bool))
     free = problem(table, rates=np.array([9.0, 9.0, 1.0, 1.0, 1.0]))
