@@ -13,8 +13,9 @@ from networks import network_of, random_spec
 from spikeloom.config import VirtualConfig
 from spikeloom.errors import InputError
 from spikeloom.mapping.image import image_words
+from spikeloom.mapping.placement import synapses
 from spikeloom.mapping.plan import plan_core
-from spikeloom.mapping.virtual import VirtualPlan, synapses
+from spikeloom.mapping.virtual import VirtualPlan
 from spikeloom.mapping.virtual_cost import VirtualCost
 from spikeloom.network.integer import IntegerNetwork, Leak
 from spikeloom.network.reference import simulate

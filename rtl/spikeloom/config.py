@@ -308,6 +308,14 @@ class VirtualConfig(CoreConfig):
             "as many as it takes"
         ),
     ] = "auto"
+    placement: Annotated[
+        Literal["greedy", "round_robin"],
+        _doc("how neurons get their engines without a mapping file: greedy (few rows for each spike) | round_robin"),
+    ] = "greedy"
+    mapping: Annotated[
+        str,
+        _doc("file of engines and passes of all neurons, as `spikeloom map` writes it; relative to this file"),
+    ] = ""
     cores: Annotated[
         Literal["layer", "one"] | list[Annotated[int, Field(ge=0)]],
         _doc("layer (a core for each layer) | one (all layers share a core) | a list gives each layer's core, from 0"),

@@ -24,7 +24,6 @@ from .cores.crossbar.engine import COUNTERS
 from .errors import InputError, SpikeloomError
 from .host.generate import host_files
 from .host.map import host_registers
-from .mapping.cost_models import cost_model
 from .mapping.image import build_image
 from .mapping.plan import CorePlan
 from .network.storage import network_bytes
@@ -378,7 +377,7 @@ def _tiles(plan: CorePlan, layer: int) -> list[list[int]]:
 
 def _manifest(project: Project, plan: CorePlan, exported: Exported, files: dict) -> dict:
     config = project.config
-    cost = cost_model(plan.network, config.core, steps=config.input.steps, direct=config.input.coding == "current")
+    cost = project.cost
 
     def meaning(port: str) -> str:
         stem = port.split("__")[0]

@@ -1,6 +1,7 @@
 """From a configuration to an integer network, its inputs and its place on a core: what every command starts with."""
 
 import contextlib
+import dataclasses
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,11 +14,13 @@ import numpy as np
 from .config import (
     DEFAULT_KIND,
     Config,
+    CoreConfig,
     CrossbarConfig,
     DataConfig,
     InputConfig,
     NetworkConfig,
     QuantiseConfig,
+    VirtualConfig,
     core_kinds,
     load_config,
 )
@@ -33,6 +36,8 @@ from .network.reference import Trace, simulate
 
 if TYPE_CHECKING:
     from spikeloom_analog.chip_model import ChipModel
+
+    from .mapping.cost import CostModel
 
 __all__ = ["Inputs", "Project", "propose"]
 
@@ -122,13 +127,30 @@ class Project:
         """The integer network."""
         return self.quantised[0]
 
+    @property
+    def core(self) -> CoreConfig:
+        """The core, with paths that do not depend on the working folder."""
+        core = self.config.core
+        if isinstance(core, VirtualConfig) and core.mapping:
+            return dataclasses.replace(core, mapping=str(self.folder / core.mapping))
+        return core
+
     @cached_property
     def plan(self) -> CorePlan:
         """The network on its core."""
         direct = self.config.input.coding == "current"
         network = self.network
         with self.named():
-            return plan_core(network, self.config.core, steps=self.config.input.steps, direct=direct)
+            return plan_core(network, self.core, steps=self.config.input.steps, direct=direct)
+
+    @cached_property
+    def cost(self) -> "CostModel":
+        """Cycles and memories of the core."""
+        from .mapping.cost_models import cost_model  # not for `--help`
+
+        direct = self.config.input.coding == "current"
+        with self.named():
+            return cost_model(self.network, self.core, steps=self.config.input.steps, direct=direct)
 
     @cached_property
     def chip(self) -> "ChipModel":

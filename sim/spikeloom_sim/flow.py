@@ -19,7 +19,6 @@ import numpy as np
 from spikeloom.chip import UNREAD
 from spikeloom.errors import InputError, SpikeloomError
 from spikeloom.export import check_fresh, verilog
-from spikeloom.mapping.cost_models import cost_model
 from spikeloom.mapping.image import image_words, stream_words
 from spikeloom.mapping.plan import CorePlan
 from spikeloom.network.reference import Trace, synaptic_operations
@@ -103,10 +102,7 @@ class _Run:
         self.project, self.folder, self.manifest, self.options = project, folder, manifest, options
         self.progress, self.target = progress, target
         self.plan: CorePlan = project.plan
-        config = project.config
-        self.cost = cost_model(
-            project.network, config.core, steps=config.input.steps, direct=config.input.coding == "current"
-        )
+        self.cost = project.cost
 
     def count(self) -> int:
         wanted = self.options.inputs

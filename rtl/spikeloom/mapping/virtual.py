@@ -21,21 +21,23 @@ step. Its addresses are ``(turn G + k) M + m`` with G slots in use.
 
 import dataclasses
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-from scipy import sparse
 
 from ..config import VirtualConfig
 from ..errors import InputError
 from ..items import AddressMap, address_bits
 from ..network.integer import INPUT, IntegerLayer, IntegerNetwork, signed_bits
+from .mapping_file import read_mapping
+from .placement import Placement, Problem, place, problem_of, synapses
 from .plan import SPIKE_QUEUE, LayerPlan
 from .rows import pack_rows
 
-__all__ = ["EVENT_MEMORY", "Share", "VirtualPlan", "VirtualTables", "place_virtual", "synapses"]
+__all__ = ["EVENT_MEMORY", "Share", "VirtualPlan", "VirtualTables", "place_virtual", "placement_problems"]
 
 EVENT_MEMORY = 64
 """Items that the event memory of a layer holds unless the configuration says another number."""
@@ -43,27 +45,12 @@ EVENT_MEMORY = 64
 
 MOST_TURNS = 64
 """Passes over an input unless the configuration says another number."""
+PLACEMENT_SECONDS = 600.0
+"""Longest search of a placement at elaboration; what it does there ends far earlier by itself."""
 STORE_WIDTH = 32
 """Bits of a row of the memory that keeps the spikes of an input."""
 NOWHERE: Any = None
 """The share of a layer that is not placed yet."""
-
-
-def synapses(layer: IntegerLayer) -> tuple[sparse.csr_array, np.ndarray]:
-    """Where the spikes of a layer go: weight numbers + 1, int64 [sources of all connections, neurons], and weights.
-
-    Weight number w is ``weights[w]``; synapses that share a kernel weight share it. A weight of 0 is no synapse.
-    """
-    parts, weights, first = [], [], 0
-    for connection in layer.connections:
-        flat = connection.weights.reshape(-1)
-        numbers = np.where(flat != 0, first + 1 + np.arange(flat.size), 0).reshape(connection.weights.shape)
-        matrix = connection.geometry.matrix(numbers)
-        matrix.eliminate_zeros()
-        parts.append(matrix.T)
-        weights.append(flat)
-        first += flat.size
-    return sparse.csr_array(sparse.vstack(parts)), np.concatenate(weights)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -449,21 +436,29 @@ def place_virtual(
     """
     cores = _cores(network, core)
     limits = _limits(network, core, cores)
+    for layer in network.layers:
+        _check_kind(layer)
+    problems = placement_problems(network, core)
+    if core.mapping:
+        placed = read_mapping(core.mapping, network, problems)
+    else:
+        found = {name: _placed(problem, core.placement) for name, problem in problems.items()}
+        placed = {name: (each.engine, each.turn) for name, each in found.items()}
     plans: dict[str, VirtualPlan] = {}
     for index, layer in enumerate(network.layers):
-        _check_kind(layer)
         lanes, slots = limits[index]
-        turns = -(-layer.neurons // (lanes * slots)) if slots else 0
-        most = MOST_TURNS if core.passes == "auto" else core.passes
-        if not 0 < turns <= most:
+        every = np.arange(layer.neurons)  # in order, where nothing else is said: the last layer
+        engine, turn = placed.get(layer.name, (every % lanes, every // (lanes * max(1, slots))))
+        turns, most = int(turn.max()) + 1, _most_passes(core)
+        if not slots or turns > most:
             raise InputError(
                 f"layer {layer.name!r}: {layer.neurons} neurons; accepted with {lanes} engines, {slots} of the "
-                f"{core.slots} slots of its core and {most} passes are up to {lanes * slots * most}: more core.engines, "
-                "core.slots, core.passes, or other core.cores"
+                f"{core.slots} slots of its core and {most} passes are up to {lanes * slots * most}: more "
+                "core.engines, core.slots, core.passes, or other core.cores"
             )
         if turns > 1:
             _check_turns(network, layer, core, turns)
-        plan = VirtualPlan(
+        plans[layer.name] = VirtualPlan(
             layer=layer,
             lanes=lanes,
             weights=core.weights,
@@ -471,17 +466,14 @@ def place_virtual(
             direct=direct and index == 0,
             clears=network.state == "clear",
             share=NOWHERE,
-            engine=np.arange(layer.neurons) % lanes,
-            turn=np.arange(layer.neurons) // (lanes * slots),
+            engine=engine,
+            turn=turn,
             steps=steps,
             listens=(),
             addresses=(),
             rows=None if core.dispatch_rows == "auto" else core.dispatch_rows,
             depth=None if core.weight_depth == "auto" else core.weight_depth,
         )
-        # The neurons of the last layer stay in order: their addresses are what leaves the core.
-        last = index + 1 == len(network.layers)
-        plans[layer.name] = plan if last else _assigned(plan, core)
     # Sources may come later in the network, on loops; so who listens to whom is known only now.
     addressing = AddressMap(network.input_shape)
     spaces = {INPUT: (addressing.of(np.arange(addressing.neurons)), addressing.addresses)}
@@ -555,9 +547,51 @@ def _shares(plans: list[VirtualPlan]) -> list[Share]:
     ]
 
 
-def _assigned(plan: VirtualPlan, core: VirtualConfig) -> VirtualPlan:
-    """The plan with the engine and turn of each neuron that `core` asks for."""
-    return plan
+def placement_problems(
+    network: IntegerNetwork, core: VirtualConfig, *, rates: Sequence[np.ndarray] | None = None
+) -> dict[str, Problem]:
+    """What is to be placed on `core`, by layer: all layers but the last, whose neurons stay in order.
+
+    `rates` are expected events of the sources of each layer (`placement.measured_rates`), by default alike.
+    """
+    limits = _limits(network, core, _cores(network, core))
+    problems = {}
+    for index, layer in enumerate(network.layers[:-1]):
+        lanes, slots = limits[index]
+        weights = sum(connection.weights.size for connection in layer.connections)
+        each = sum(int(connection.fan_out.sum()) for connection in layer.connections)
+        if slots:
+            problems[layer.name] = problem_of(
+                layer,
+                engines=lanes,
+                slots=slots,
+                weight_depth=weights if core.weight_depth == "auto" else core.weight_depth,
+                rows=max(1, each) if core.dispatch_rows == "auto" else core.dispatch_rows,
+                passes=_most_passes(core),
+                rates=None if rates is None else rates[index],
+            )
+    return problems
+
+
+def _most_passes(core: VirtualConfig) -> int:
+    return MOST_TURNS if core.passes == "auto" else core.passes
+
+
+_FOUND: dict[str, Placement] = {}
+"""Placements of this process by the content of their problem: several parts of a command ask for the same one."""
+
+
+def _placed(problem: Problem, method: Literal["greedy", "round_robin"]) -> Placement:
+    """The placement of a layer."""
+    digest = hashlib.sha256(repr((method, problem.shape)).encode())
+    for table in (problem.targets.indptr, problem.targets.indices, problem.targets.data):
+        digest.update(np.asarray(table, np.int64).tobytes())
+    numbers = (problem.engines, problem.slots, problem.weight_depth, problem.rows, problem.passes)
+    digest.update(repr(numbers).encode() + np.asarray(problem.rates).tobytes())
+    key = digest.hexdigest()
+    if key not in _FOUND:
+        _FOUND[key] = place(problem, method, seconds=PLACEMENT_SECONDS)
+    return _FOUND[key]
 
 
 def _check_turns(network: IntegerNetwork, layer: IntegerLayer, core: VirtualConfig, turns: int) -> None:

@@ -4,7 +4,7 @@ from .check import check
 from .counting import counting_bound
 from .explain import explain
 from .mapper import place
-from .problem import Placement, Problem, lengths, measured_rates, problem_of
+from .problem import Placement, Problem, lengths, measured_rates, problem_of, synapses
 
 __all__ = [
     "Placement",
@@ -16,4 +16,5 @@ __all__ = [
     "measured_rates",
     "place",
     "problem_of",
+    "synapses",
 ]

@@ -25,7 +25,7 @@ from ...errors import InputError
 from ...network.integer import IntegerLayer, IntegerNetwork
 from ...network.reference import arriving, simulate
 
-__all__ = ["Method", "Placement", "Problem", "Status", "lengths", "measured_rates", "problem_of"]
+__all__ = ["Method", "Placement", "Problem", "Status", "lengths", "measured_rates", "problem_of", "synapses"]
 
 Method = Literal["ilp", "greedy", "round_robin"]
 Status = Literal["optimal", "feasible"]
@@ -205,6 +205,23 @@ def lengths_of(problem: Problem, engine: np.ndarray, turn: np.ndarray) -> np.nda
     return each.reshape(problem.sources, passes, engines).max(axis=2).T.astype(np.int64)
 
 
+def synapses(layer: IntegerLayer) -> tuple[sparse.csr_array, np.ndarray]:
+    """Where the spikes of a layer go: weight numbers + 1, int64 [sources of all connections, neurons], and weights.
+
+    Weight number w is ``weights[w]``; synapses that share a kernel weight share it. A weight of 0 is no synapse.
+    """
+    blocks, first = [], 1
+    for connection in layer.connections:
+        weights = connection.weights
+        numbers = np.where(weights == 0, 0, first + np.arange(weights.size).reshape(weights.shape))
+        table = connection.geometry.matrix(numbers)
+        table.eliminate_zeros()
+        blocks.append(table.T)
+        first += weights.size
+    values = np.concatenate([connection.weights.reshape(-1) for connection in layer.connections])
+    return sparse.csr_array(sparse.vstack(blocks, format="csr")), values
+
+
 def problem_of(
     layer: IntegerLayer,
     *,
@@ -220,15 +237,7 @@ def problem_of(
     A weight of a dense connection is a word of its own, one of a kernel is shared by the synapses that use it, and a
     weight that is 0 is no synapse. `rates`: expected events of each source (`measured_rates`), by default 1 each.
     """
-    blocks, first = [], 1
-    for connection in layer.connections:
-        weights = connection.weights
-        numbers = np.where(weights == 0, 0, first + np.arange(weights.size).reshape(weights.shape))
-        table = connection.geometry.matrix(numbers)
-        table.eliminate_zeros()
-        blocks.append(table.T)
-        first += weights.size
-    targets = sparse.csr_array(sparse.vstack(blocks, format="csr"))
+    targets, _ = synapses(layer)
     return Problem(
         name=layer.name,
         targets=targets,
