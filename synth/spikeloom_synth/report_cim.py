@@ -45,7 +45,10 @@ def updates(decay: int, tick: int, layers: Mapping[str, int]) -> Figure:
         axes.plot([count], [tick], marker="o", color=BLUE, linestyle="none")
         axes.annotate(name, (count, tick), xytext=(4, 4), textcoords="offset points", color=MUTED)
     axes.set_xscale("log", base=2)
-    axes.set_yscale("log")
+    # A digital core fires, resets and leaks in the pass of a step's last spike: nothing beside it.
+    axes.axhline(0, color=MUTED, label="fused with a spike's pass (digital)")
+    axes.set_yscale("symlog", linthresh=1)
+    axes.set_ylim(bottom=-0.2)
     axes.set_xlabel("neurons")
     axes.set_ylabel("cycles of an update")
     axes.grid(visible=True)
