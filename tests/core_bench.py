@@ -80,19 +80,22 @@ def run_core(
     limit=200_000,
     rest: int | None = None,
     stream: tuple[list[int], list[int]] | None = None,
+    ordered: bool = False,
+    behind=lambda dut: [],
 ) -> CoreRun:
     """Play `spikes` back to back; `stall` is the longest pause on every stream; `images[b]` is loaded before input b.
 
     Where weights are streamed, `stream` is what the load port gets first, and then again and again; events are offered
     once some of it is taken, without stalls once no more is. With `rest`, an input is offered that many cycles after
-    the one before has left (the first: after reset).
+    the one before has left (the first: after reset). `ordered` keeps the events of a step in order, under stalls, too;
+    `behind(dut)` gives testbenches for what stands behind other ports.
     """
     rng = random.Random(seed)
     dut = Accelerator(plan)
     entrance, exit_ = AddressMap(plan.network.input_shape), AddressMap(plan.network.layers[-1].shape)
     batch, steps, _ = spikes.shape
     run = CoreRun(spikes=np.zeros((batch, steps, plan.network.outputs), np.uint8))
-    per_input = [items_of(spikes[b : b + 1], rng if stall else None, entrance) for b in range(batch)]
+    per_input = [items_of(spikes[b : b + 1], rng if stall and not ordered else None, entrance) for b in range(batch)]
     if plan.input_slots.events > 1:
         per_input = [words_of(items, plan.input_slots) for items in per_input]
     sim = Simulator(dut)
@@ -171,6 +174,8 @@ def run_core(
                     cycles.append(run.cycles)
             run.cycles += 1
 
+    for bench in behind(dut):
+        sim.add_testbench(bench, background=True)
     sim.add_testbench(producer)
     if stream:
         sim.add_testbench(loader, background=True)
@@ -227,16 +232,16 @@ def check_core(plan: CorePlan, spikes: np.ndarray, run: CoreRun, trace) -> None:
             np.testing.assert_array_equal(shown[:, : entry.layer.neurons], potentials.reshape(batch * steps, -1))
 
 
-def check_cycles(plan: CorePlan, model: CostModel, spikes: np.ndarray, trace, *, rest: int) -> list:
+def check_cycles(plan: CorePlan, model: CostModel, spikes: np.ndarray, trace, *, rest: int, **options) -> list:
     """The model has the cycles of each input, isolated and back to back; returns its reports of the latter.
 
     `rest` cycles are enough for the core to come to rest.
     """
-    run = run_core(plan, spikes, rest=rest)
+    run = run_core(plan, spikes, rest=rest, **options)
     reports = model.cycles(spikes, trace.spikes)
     latency = [last - first + 1 for first, last in zip(run.first_in, run.last_out, strict=True)]
     assert latency == [report.latency for report in reports]
-    run = run_core(plan, spikes)
+    run = run_core(plan, spikes, **options)
     reports = model.cycles(spikes, trace.spikes, gap="back_to_back", after_reset=0)
     offset = run.first_in[0] - reports[0].first_in
     assert run.first_in == [report.first_in + offset for report in reports]

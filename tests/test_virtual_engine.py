@@ -7,6 +7,7 @@ import pytest
 from scipy.linalg import expm
 
 from spikeloom.errors import InputError
+from spikeloom.mapping.virtual import analog_leak
 from spikeloom.network.connections import Connection
 from spikeloom.network.integer import IntegerLayer, IntegerNetwork, Leak
 from spikeloom.network.reference import simulate
@@ -15,7 +16,7 @@ from spikeloom_analog.virtual.c2c import Ladders
 from spikeloom_analog.virtual.energy import engine_energy
 from spikeloom_analog.virtual.engine import EngineState, program_engines
 from spikeloom_analog.virtual.integrator import Integrator
-from spikeloom_analog.virtual.network import Routes, as_integer_layer, kept_per_step, run_layer
+from spikeloom_analog.virtual.network import Routes, as_integer_layer, run_layer
 from spikeloom_analog.virtual.parameters import EngineParameters, load_engine
 
 BOLTZMANN = 1.380649e-23
@@ -337,7 +338,7 @@ def programmed(layer, engine, slot, engines, p, **changes):
     threshold = np.zeros((slot.max() + 1, engines), int)
     threshold[slot, engine] = layer.threshold
     subtract = threshold if layer.reset == "subtract" else None
-    given = {"beta": kept_per_step(layer), "subtract": subtract, "potential_bits": layer.potential_bits}
+    given = {"beta": analog_leak(layer), "subtract": subtract, "potential_bits": layer.potential_bits}
     return program_engines(p, threshold=threshold, **given | changes)[0]
 
 
@@ -480,7 +481,7 @@ def test_parameters_from_a_file(tmp_path):
 def test_layers_that_engines_do_not_do(changes, message):
     layer = replace(random_layer(np.random.default_rng(0)), **changes)
     with pytest.raises(InputError, match=rf"layer 'fc': .*{message}.*accepted for analog engines"):
-        kept_per_step(layer)
+        analog_leak(layer)
 
 
 @pytest.mark.parametrize(

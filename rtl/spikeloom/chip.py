@@ -1,7 +1,8 @@
-"""A core with what stands behind its analog ports: module NAME_chip, and the files of its arrays."""
+"""A core with what stands behind its analog ports: module NAME_chip, and the files of its arrays or engines."""
 
 from collections.abc import Iterable
 
+from .config import VirtualConfig
 from .project import Inputs, Project
 
 __all__ = [
@@ -18,11 +19,11 @@ Ports = Iterable[tuple[str, str, int]]
 """(name, input | output, bits) of each port of a module."""
 
 ANALOG = "analog_"
-"""Ports of a core that begin so lead to an analog array."""
+"""Ports of a core that begin so lead to an analog array, or to the analog engines of a virtual core."""
 UNREAD = ("stamps_", "outcome_")
 """Output streams that a bench takes and does not check."""
 MEANINGS = {
-    "analog": "the analog port of layer LAYER, see docs/crossbar.md",
+    "analog": "the analog port of LAYER, see docs/crossbar.md or docs/virtual-analog.md",
     "command": "programming commands for the array of layer LAYER {kind, row, column, cell, target}",
     "outcome": "what came of the commands for layer LAYER {code, pulses, fault}",
     "stamps": "layer LAYER: cycle within the step of every spike {flags, cycles, last}",
@@ -35,14 +36,18 @@ MEANINGS = {
 
 WINDOWS, ACCESSES = 16, 16
 """Windows, and pulses and reads of each cell, that an exported analog model has noise samples for."""
+UNLIMITED = 1 << 31
+"""Inputs that an exported model of engines has noise for, whose samples repeat."""
 
 
 def chip_files(project: Project, ports: Ports, inputs: Inputs) -> dict[str, str]:
-    """A crossbar core with its arrays as module NAME_chip: the same streams, no analog ports.
+    """A core with its arrays or engines as module NAME_chip: the same streams, no analog ports.
 
-    `chip` has it with arrays that compute; `chip/replay` and `chip/black_box` have the arrays as a recording of the
-    inputs of the bench, and as empty modules.
+    `chip` has it with models that compute; `chip/replay` and `chip/black_box` have them as a recording of the inputs of
+    the bench, and as empty modules.
     """
+    if isinstance(project.config.core, VirtualConfig):
+        return _virtual_files(project, ports, inputs)
     from spikeloom_analog.verilog import black_box, record_windows, replay_files
 
     name, chip = project.config.name, project.chip
@@ -57,8 +62,27 @@ def chip_files(project: Project, ports: Ports, inputs: Inputs) -> dict[str, str]
     return found
 
 
+def _virtual_files(project: Project, ports: Ports, inputs: Inputs) -> dict[str, str]:
+    from spikeloom_analog.virtual.port import EnginePort, recorded, requests
+    from spikeloom_analog.virtual.verilog import black_box_engines, model_engines, replay_engines
+
+    name, chip = project.config.name, project.virtual_chips
+    found = {f"chip/{name}_chip.v": chip_verilog(ports, name, "engines")}
+    asked = requests(chip, inputs.spikes, [fired[0] for fired in chip.run(inputs.spikes)])
+    for core, engines in chip.engines.items():
+        layers = len(asked[core])
+        recording = recorded(EnginePort(engines, layers=layers), asked[core])
+        for folder, files in (
+            ("", model_engines(name, core, engines, layers=layers)),
+            ("replay/", replay_engines(name, core, engines, recording)),
+            ("black_box/", black_box_engines(name, core, engines, layers=layers)),
+        ):
+            found |= {f"chip/{folder}{file}": text for file, text in files.items()}
+    return found
+
+
 def array_files(project: Project, *, windows: int) -> dict[str, str]:
-    """The arrays as models that compute, with noise samples of so many windows: file name -> text."""
+    """The arrays of a crossbar core as models that compute, with noise of so many windows: file name -> text."""
     from spikeloom_analog.verilog import model_files
 
     name, chip, found = project.config.name, project.chip, {}
@@ -67,8 +91,8 @@ def array_files(project: Project, *, windows: int) -> dict[str, str]:
     return found
 
 
-def chip_verilog(ports: Ports, name: str) -> str:
-    """Module `name`_chip: the core `name` and, behind its analog ports, a module `name`_LAYER_array for each layer."""
+def chip_verilog(ports: Ports, name: str, kind: str = "array") -> str:
+    """Module `name`_chip: the core `name` and, behind each analog port X, a module `name`_X_`kind`."""
     arrays: dict[str, list[str]] = {}
     outside, wires, core = [], [], []
     for port, direction, bits in ports:
@@ -81,12 +105,12 @@ def chip_verilog(ports: Ports, name: str) -> str:
         wires.append(f"  wire {span}{port};")
         arrays.setdefault(layer, [".clk(clk)"]).append(f".{member}({port})")
     lines = [
-        f"// {name} and its arrays; what these are is decided by the files beside this one.",
+        f"// {name} and what stands behind its analog ports, which is decided by the files beside this one.",
         f"module {name}_chip (",
     ]
     lines += ["  " + ",\n  ".join(outside), ");", *wires, f"  {name} core (", "    " + ",\n    ".join(core), "  );"]
     for layer, connections in sorted(arrays.items()):
-        lines += [f"  {name}_{layer}_array {layer}_array (", "    " + ",\n    ".join(connections), "  );"]
+        lines += [f"  {name}_{layer}_{kind} {layer}_{kind} (", "    " + ",\n    ".join(connections), "  );"]
     return "\n".join([*lines, "endmodule", ""])
 
 
@@ -98,7 +122,10 @@ def chip_ports(ports: Ports) -> list[tuple[str, str, int]]:
 def chip_manifest(project: Project, ports: Ports) -> dict:
     """What the manifest says about the chip."""
     name, layers = project.config.name, []
-    for plan, array in zip(project.chip.plans, project.chip.arrays, strict=True):
+    if isinstance(project.config.core, VirtualConfig):
+        return _virtual_manifest(project, ports)
+    chip = project.chip
+    for plan, array in zip(chip.plans, chip.arrays, strict=True):
         timing = plan.timing
         layers.append(
             {
@@ -111,9 +138,29 @@ def chip_manifest(project: Project, ports: Ports) -> dict:
         )  # fmt: skip
     return {
         "top": f"{name}_chip",
-        "seed": project.chip.arrays[0].seeds[0],
+        "seed": chip.arrays[0].seeds[0],
         "windows": WINDOWS,
         "layers": layers,
+        "ports": [{"name": port, "direction": way, "bits": bits} for port, way, bits in chip_ports(ports)],
+    }
+
+
+def _virtual_manifest(project: Project, ports: Ports) -> dict:
+    name, chip = project.config.name, project.virtual_chips
+    cores = [
+        {
+            "name": core, "module": f"{name}_{core}_engines", "engines": engines.engines, "slots": engines.slots,
+            "layers": [plan.name for plan in chip.plans if plan.share.core == core],
+            "coulomb_per_unit": engines.quantum, "farad_per_neuron": chip.integrators[core].feedback,
+            "tail_ampere": chip.integrators[core].tail, "noise": engines.noisy,
+        }
+        for core, engines in chip.engines.items()
+    ]  # fmt: skip
+    return {
+        "top": f"{name}_chip",
+        "seed": chip.seeds[0],
+        "windows": UNLIMITED,
+        "cores": cores,
         "ports": [{"name": port, "direction": way, "bits": bits} for port, way, bits in chip_ports(ports)],
     }
 

@@ -316,6 +316,22 @@ class VirtualConfig(CoreConfig):
         str,
         _doc("file of engines and passes of all neurons, as `spikeloom map` writes it; relative to this file"),
     ] = ""
+    engine: Annotated[
+        Literal["digital", "analog"],
+        _doc("digital (an adder and a memory) | analog (C-2C ladder and op-amp, behind a port)"),
+    ] = "digital"
+    chip: Annotated[
+        int, _doc("seed of the chip of analog engines: mismatch and noise, 0 to 2^63 - 1", ge=0, le=2**63 - 1)
+    ] = 0
+    circuit: Annotated[
+        str, _doc('TOML file of the circuit of analog engines, or "": the parameters that come along')
+    ] = ""
+    clock_mhz: Annotated[
+        float, _doc("clock in MHz at which analog engines do a row per cycle, above 0 to 10000", gt=0, le=10_000)
+    ] = 100.0
+    step_us: Annotated[
+        float, _doc("time between ticks in microseconds, in which analog neurons leak, above 0", gt=0, le=1e9)
+    ] = 20.0
     cores: Annotated[
         Literal["layer", "one"] | list[Annotated[int, Field(ge=0)]],
         _doc("layer (a core for each layer) | one (all layers share a core) | a list gives each layer's core, from 0"),

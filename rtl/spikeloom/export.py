@@ -18,7 +18,7 @@ import numpy as np
 from . import __version__
 from .blocks.sram import VERILOG_MODULE, ExportPlatform, MemoryRecord, verilog_body
 from .chip import UNREAD, chip_files, chip_manifest, chip_ports, layer_meaning
-from .config import render_config
+from .config import VirtualConfig, render_config
 from .cores.accelerator import Accelerator
 from .cores.crossbar.engine import COUNTERS
 from .errors import InputError, SpikeloomError
@@ -189,12 +189,13 @@ def elaborate(
     plan = project.plan
     network = project.network
     if project.is_analog:
-        _ = project.chip  # conductances that the device does not have are told before gateware is made
+        # What the device or the circuit cannot do is told before gateware is made.
+        _ = project.virtual_chips if isinstance(config.core, VirtualConfig) else project.chip
     inputs = inputs or project.inputs(BENCH_INPUTS)
     if config.host.bus != "none":
         with project.named("host"):  # what a host cannot have is told before the long work
             if project.is_analog:
-                raise InputError(f"bus: {config.host.bus!r} was given; accepted with a crossbar core: 'none'")
+                raise InputError(f"bus: {config.host.bus!r} was given; accepted with an analog core: 'none'")
             host_registers(plan, config.name)
     progress("gateware")
     core = Accelerator(plan)
@@ -218,7 +219,10 @@ def elaborate(
         for record in exported.memories:
             if record.image:
                 digits = -(-record.width // 4)
-                files[f"rtl/{record.image}"] = "".join(f"{row:0{digits}x}\n" for row in record.contents)
+                image = "".join(f"{row:0{digits}x}\n" for row in record.contents)
+                files[f"rtl/{record.image}"] = image
+                if project.is_analog:  # the chip reads all that it needs in its own folder
+                    files[f"chip/{record.image}"] = image
         if plan.loads:
             files[f"{config.name}.image"] = build_image(plan)
         if plan.streams:

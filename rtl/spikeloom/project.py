@@ -36,6 +36,7 @@ from .network.reference import Trace, simulate
 
 if TYPE_CHECKING:
     from spikeloom_analog.chip_model import ChipModel
+    from spikeloom_analog.virtual import VirtualChips
 
     from .mapping.cost import CostModel
 
@@ -160,10 +161,24 @@ class Project:
         with self.named("core"):
             return chip_model(self.plan)
 
+    @cached_property
+    def virtual_chips(self) -> "VirtualChips":
+        """What stands behind the analog ports of a virtual core: one chip."""
+        from spikeloom_analog.virtual import EngineParameters, load_engine, virtual_chips
+
+        core = self.config.core
+        assert isinstance(core, VirtualConfig)
+        with self.named("core"):
+            parameters = load_engine(self.folder / core.circuit) if core.circuit else EngineParameters()
+            return virtual_chips(
+                self.plan, seeds=core.chip, parameters=parameters, clock=core.clock_mhz * 1e6, step=core.step_us * 1e-6
+            )
+
     @property
     def is_analog(self) -> bool:
         """Whether the answers of the core depend on a chip, not on the integer network alone."""
-        return isinstance(self.config.core, CrossbarConfig)
+        core = self.config.core
+        return isinstance(core, CrossbarConfig) or (isinstance(core, VirtualConfig) and core.engine == "analog")
 
     def reference(self, inputs: "Inputs", *, potentials: bool = False) -> Trace:
         """What the core must answer to `inputs`, as the first ones since its reset.
@@ -172,7 +187,8 @@ class Project:
         potentials to ask for.
         """
         if self.is_analog:
-            return self.chip.trace(inputs.spikes)
+            virtual = isinstance(self.config.core, VirtualConfig)
+            return (self.virtual_chips if virtual else self.chip).trace(inputs.spikes)
         return simulate(self.network, inputs.spikes, current=inputs.current, potentials=potentials)
 
     @contextlib.contextmanager

@@ -10,7 +10,7 @@ from .chip import VirtualChips, virtual_chips
 from .energy import EngineEnergy, engine_energy
 from .engine import EngineState, ProgrammedEngines, program_engines
 from .integrator import Integrator
-from .network import Routes, as_integer_layer, kept_per_step, run_layer
+from .network import Routes, as_integer_layer, run_layer
 from .parameters import EngineParameters, load_engine
 
 __all__ = [
@@ -25,7 +25,6 @@ __all__ = [
     "VirtualChips",
     "as_integer_layer",
     "engine_energy",
-    "kept_per_step",
     "load_engine",
     "program_engines",
     "run_layer",

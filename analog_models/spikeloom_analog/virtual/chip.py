@@ -7,7 +7,7 @@ import numpy as np
 
 from spikeloom.errors import InputError
 from spikeloom.mapping.plan import CorePlan
-from spikeloom.mapping.virtual import VirtualPlan
+from spikeloom.mapping.virtual import VirtualPlan, analog_leak
 from spikeloom.network.integer import INPUT, IntegerNetwork
 from spikeloom.network.reference import Trace
 
@@ -16,10 +16,10 @@ from ..streams import chip_seeds
 from .energy import EngineEnergy, engine_energy
 from .engine import ProgrammedEngines, program_engines
 from .integrator import Integrator
-from .network import Routes, as_integer_layer, kept_per_step, run_layer
+from .network import Routes, as_integer_layer, run_layer
 from .parameters import EngineParameters
 
-__all__ = ["VirtualChips", "routes_of", "virtual_chips"]
+__all__ = ["VirtualChips", "arrival", "routes_of", "virtual_chips"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -54,7 +54,7 @@ class VirtualChips:
     def run(self, spikes: np.ndarray) -> list[np.ndarray]:
         """Spikes of each layer, uint8 [C, B, T, neurons], to inputs [B, T, inputs] since the cores' reset.
 
-        Event by event, in the order of addresses in which spikes arrive, with everything that the engines do.
+        Event by event, in the order in which spikes arrive (`arrival`), with everything that the engines do.
         """
         spikes = np.asarray(spikes)
         if spikes.ndim != 3 or spikes.shape[2] != self.network.inputs or spikes.max(initial=0) > 1:
@@ -63,15 +63,19 @@ class VirtualChips:
             )
         sources, found = {INPUT: spikes}, []
         for plan in self.plans:
-            given = sources[self.network.sources(plan.layer)[0]]
-            order = np.argsort(plan.listens[0], kind="stable")
-            share = plan.share
-            fired = run_layer(
-                self.engines[share.core], routes_of(plan, order), given[..., order], layer=share.index,
-                slots=slice(share.slot, share.slot + plan.groups),
-            )  # fmt: skip
-            found.append(np.ascontiguousarray(fired[..., plan.slot, plan.engine]))
-            sources[plan.name] = found[-1]
+            given, order = sources[self.network.sources(plan.layer)[0]], arrival(self.network, plan)
+            share, (batch, steps) = plan.share, given.shape[-3:-1]
+            fired = np.empty((len(self.seeds), batch, steps, plan.layer.neurons), np.uint8)
+            for turn in range(plan.turns):  # an input is played once for each
+                flags = run_layer(
+                    self.engines[share.core], routes_of(plan, turn, order), given[..., order], layer=share.index,
+                    first_step=(np.arange(batch) * plan.turns + turn) * steps,
+                    slots=slice(share.slot, share.slot + plan.groups),
+                )  # fmt: skip
+                mine = np.flatnonzero(plan.turn == turn)
+                fired[..., mine] = flags[..., plan.slot[mine], plan.engine[mine]]
+            found.append(fired)
+            sources[plan.name] = fired
         return found
 
     def trace(self, spikes: np.ndarray) -> Trace:
@@ -103,11 +107,12 @@ class VirtualChips:
                     continue
                 given = sources[self.network.sources(plan.layer)[0]]
                 sent = given.sum(axis=(1, 2), dtype=np.int64).mean(axis=0)  # of each source, on the mean chip
-                routes = routes_of(plan)
-                source = np.repeat(np.arange(len(routes.length)), np.diff(routes.first))
-                height = np.minimum(np.abs(routes.code), len(magnitudes) - 1)
-                magnitudes += np.rint(np.bincount(height, sent[source], len(magnitudes))).astype(np.int64)
-                comparisons += given.shape[1] * given.shape[2] * plan.groups * plan.lanes
+                for turn in range(plan.turns):
+                    routes = routes_of(plan, turn)
+                    source = np.repeat(np.arange(len(routes.length)), np.diff(routes.first))
+                    height = np.minimum(np.abs(routes.code), len(magnitudes) - 1)
+                    magnitudes += np.rint(np.bincount(height, sent[source], len(magnitudes))).astype(np.int64)
+                    comparisons += given.shape[1] * given.shape[2] * plan.groups * plan.lanes
             found[name] = engine_energy(
                 self.integrators[name], engines=engines.engines, magnitudes=magnitudes, comparisons=comparisons,
                 seconds=seconds,
@@ -115,16 +120,26 @@ class VirtualChips:
         return found
 
 
-def routes_of(plan: VirtualPlan, order: np.ndarray | None = None) -> Routes:
-    """What the spikes of each source of a layer do, sources in `order`."""
+def arrival(network: IntegerNetwork, plan: VirtualPlan) -> np.ndarray:
+    """Sources of a layer in the order in which their spikes of a step arrive, int64 [sources].
+
+    Inputs come in the order of their numbers; what a sweep or a store of spikes sends, in the order of addresses.
+    """
+    if plan.turns == 1 and network.sources(plan.layer)[0] == INPUT:
+        return np.arange(len(plan.listens[0]))
+    return np.argsort(plan.listens[0], kind="stable")
+
+
+def routes_of(plan: VirtualPlan, turn: int = 0, order: np.ndarray | None = None) -> Routes:
+    """What the spikes of each source of a layer do in a turn, sources in `order`."""
     tables = plan.tables
-    order = np.arange(len(tables.base)) if order is None else order
+    order = np.arange(tables.base.shape[1]) if order is None else order
     code = np.zeros(tables.address.shape, np.int64)
     for engine, words in enumerate(tables.weights):
         code[:, engine] = words[tables.address[:, engine]]
     return Routes.of_rows(
-        base=tables.base[order], length=tables.length[order], valid=tables.valid, slot=tables.slot + plan.share.slot,
-        code=code,
+        base=tables.base[turn, order], length=tables.length[turn, order], valid=tables.valid,
+        slot=tables.slot + plan.share.slot, code=code,
     )  # fmt: skip
 
 
@@ -156,7 +171,7 @@ def virtual_chips(
         raise InputError(f"network.state: {network.state!r} was given; accepted for analog engines: 'clear'")
     kept = {}
     for entry in plans:
-        kept[entry.name] = kept_per_step(entry.layer)
+        kept[entry.name] = analog_leak(entry.layer)
         if len(entry.layer.connections) != 1 or entry.layer.connections[0].delay:
             raise InputError(
                 f"layer {entry.name!r}: {len(entry.layer.connections)} connections, or a delay; accepted for analog "

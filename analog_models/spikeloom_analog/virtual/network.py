@@ -19,7 +19,7 @@ from spikeloom.network.integer import IntegerLayer, Leak
 from ..checks import whole_array
 from .engine import LAYER_STRIDE, LOSS_BITS, NOISE_ROWS, STRIDE, ProgrammedEngines, _scaled
 
-__all__ = ["Routes", "as_integer_layer", "kept_per_step", "run_layer"]
+__all__ = ["Routes", "as_integer_layer", "run_layer"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -204,43 +204,3 @@ def as_integer_layer(
             kind="multiply", factor=tuple(engines.kept[0, slot, engine].tolist()), fraction_bits=LOSS_BITS
         ), max_count=layer.max_count,
     )  # fmt: skip
-
-
-def kept_per_step(layer: IntegerLayer) -> float:
-    """Part of a potential that a layer keeps from step to step, which a leak through a resistor can do.
-
-    Raises
-    ------
-    InputError
-        For what analog engines do not do: another kind of neuron, a linear leak, a bias, a read-out, a late reset.
-    """
-    leak, kind = layer.leak, None
-    if layer.threshold is None:
-        kind = "a read-out: its potential would need a converter"
-    elif layer.reset not in ("zero", "subtract"):
-        kind = f"reset {layer.reset!r}"
-    elif leak.kind == "linear":
-        kind = "a linear leak: a resistor's is exponential"
-    elif layer.bias.any():
-        kind = "a bias"
-    elif layer.current_bits is not None or layer.refractory or layer.adaptation is not None:
-        kind = "a synaptic current, refractory period or adaptation"
-    elif leak.per_neuron or not isinstance(layer.threshold, int):
-        kind = "a leak or threshold per neuron"
-    elif layer.max_count > 1:
-        kind = "several spikes of a source in a step"
-    if kind is not None:
-        raise InputError(
-            f"layer {layer.name!r}: {kind}; accepted for analog engines: plain neurons with reset zero or subtract, no "
-            "or an exponential leak, no bias; or core.engine = 'digital'"
-        )
-    if leak.kind == "shift":
-        kept = 1.0 - sum(2.0**-k for k in leak.shifts)
-    elif leak.kind == "multiply":
-        assert isinstance(leak.factor, int)
-        kept = leak.factor / (1 << leak.fraction_bits)
-    else:
-        kept = 1.0
-    if kept <= 0:
-        raise InputError(f"layer {layer.name!r}: a leak of everything; accepted for analog engines: a part is kept")
-    return kept

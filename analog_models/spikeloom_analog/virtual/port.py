@@ -9,8 +9,9 @@ from spikeloom.errors import SpikeloomError
 from spikeloom.items import address_bits
 from spikeloom.network.integer import INPUT
 
-from .chip import VirtualChips, routes_of
+from .chip import VirtualChips, arrival, routes_of
 from .engine import EngineState, ProgrammedEngines
+from .network import Routes
 
 __all__ = ["EnginePort", "PortBits", "Request", "recorded", "requests"]
 
@@ -106,8 +107,9 @@ def requests(chips: VirtualChips, spikes: np.ndarray, fired: list[np.ndarray]) -
         layers = sum(other.share.core == plan.share.core for other in chips.plans)
         bits = PortBits.of(chips.engines[plan.share.core], layers)
         given = sources[chips.network.sources(plan.layer)[0]]
+        order = arrival(chips.network, plan)
         rows = [] if found[plan.share.core] else _sweep(bits, range(plan.share.slots), layer=0, step=BEFORE, clears=1)
-        found[plan.share.core].append([*rows, *_of_layer(plan, bits, given)])
+        found[plan.share.core].append([*rows, *_of_layer(plan, bits, given, order)])
     return found
 
 
@@ -119,11 +121,26 @@ def _sweep(bits: PortBits, slots: range, *, layer: int, step: int, clears: int) 
     ]
 
 
-def _of_layer(plan, bits: PortBits, given: np.ndarray) -> Iterator[Request]:
-    order = np.argsort(plan.listens[0], kind="stable")
-    routes, share = routes_of(plan, order), plan.share
+def _of_layer(plan, bits: PortBits, given: np.ndarray, order: np.ndarray) -> Iterator[Request]:
+    share = plan.share
+    turns = [_rows(routes_of(plan, turn, order), bits) for turn in range(plan.turns)]
+    batch, steps, _ = given.shape
+    number = 0
+    for b in range(batch):
+        for rows in turns:
+            for t in range(steps):
+                common = {"layer": share.index, "step": number}
+                for s in np.flatnonzero(given[b, t, order]).tolist():
+                    for takes, slot, code in rows[s]:
+                        yield Request(**common, fires=0, clears=0, takes=takes, slot=slot, code=code)
+                slots = range(share.slot, share.slot + plan.groups)
+                yield from _sweep(bits, slots, **common, clears=int(t + 1 == steps))
+                number += 1
+
+
+def _rows(routes: Routes, bits: PortBits) -> list[list[list[int]]]:
+    """The rows of each source: takes, slot, code."""
     mask = (1 << bits.code) - 1
-    # The rows of each source, (takes, slot, code).
     rows: list[list[list[int]]] = [[[0, 0, 0] for _ in range(n)] for n in routes.length.tolist()]
     source = np.repeat(np.arange(len(routes.length)), np.diff(routes.first))
     for s, r, m, k, c in zip(
@@ -133,15 +150,7 @@ def _of_layer(plan, bits: PortBits, given: np.ndarray) -> Iterator[Request]:
         row[0] |= 1 << m
         row[1] |= k << m * bits.slot
         row[2] |= (c & mask) << m * bits.code
-    batch, steps, _ = given.shape
-    for b in range(batch):
-        for t in range(steps):
-            common = {"layer": share.index, "step": b * steps + t}
-            for s in np.flatnonzero(given[b, t, order]).tolist():
-                for takes, slot, code in rows[s]:
-                    yield Request(**common, fires=0, clears=0, takes=takes, slot=slot, code=code)
-            slots = range(share.slot, share.slot + plan.groups)
-            yield from _sweep(bits, slots, **common, clears=int(t + 1 == steps))
+    return rows
 
 
 def recorded(port: EnginePort, layers: list[list[Request]]) -> list[list[tuple[Request, int]]]:

@@ -97,6 +97,12 @@ class Accelerator(wiring.Component):
         for engine in self.engines:
             for member in engine.outside:
                 ports[f"{member}_{engine.plan.name}"] = engine.signature.members[member]
+        shared: dict[str, list[VirtualEngine]] = {}
+        for engine in self.engines:
+            if isinstance(engine, VirtualEngine):
+                shared.setdefault(engine.plan.share.core, []).append(engine)
+        self._cores = {f"analog_{name}": VirtualCore(engines) for name, engines in shared.items()}
+        ports |= {name: Out(core.analog.signature) for name, core in self._cores.items() if core.analog is not None}
         super().__init__(ports)
 
     @property
@@ -113,13 +119,10 @@ class Accelerator(wiring.Component):
         m, plan = Module(), self.plan
         for engine in self.engines:
             m.submodules[engine.plan.name] = engine
-        shared: dict[str, list[VirtualEngine]] = {}
-        for engine in self.engines:
-            if isinstance(engine, VirtualEngine):
-                shared.setdefault(engine.plan.share.core, []).append(engine)
-        for engines in shared.values():
-            core = VirtualCore(engines)
+        for name, core in self._cores.items():
             m.submodules[core.name] = core
+            if core.analog is not None:
+                connect(m, core.analog, flipped(getattr(self, name)))
         # Addresses that no neuron listens to go no further than here.
         entrance = event_signature(self._addressing.addresses, plan.input_slots).create(path=("entrance",))
         open_ = Signal()

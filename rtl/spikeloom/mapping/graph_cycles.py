@@ -571,7 +571,7 @@ class _Virtual(_Engine):
         """The rows of a step's end; ends in the cycle in which the last one is done."""
         clock, plan = self.clock, self.plan
         if plan.turns > 1:
-            yield clock.now + plan.groups + 2
+            yield clock.now + plan.groups + 2 + plan.share.late
             self.swept += 1
             if tick == LAST:
                 self.turn = (self.turn + 1) % plan.turns
@@ -582,7 +582,7 @@ class _Virtual(_Engine):
             return
         fired = np.flatnonzero(next(self.steps))
         rows = {row: fired[plan.slot[fired] == row] for row in np.unique(plan.slot[fired]).tolist()}
-        reports, ready, at = self.reports(tick), clock.now + 3, 0
+        reports, ready, at = self.reports(tick), clock.now + 3 + plan.share.late, 0
         for row in range(plan.groups) if reports else sorted({*rows, plan.groups - 1}):
             ready += row - at
             yield ready
@@ -685,7 +685,11 @@ class _VirtualCore:
 
     def __init__(self, core: "_Core", layers: list[_Virtual]):
         self.clock, self.layers = core.clock, layers
-        self.clear = 0 if core.since_reset is None else layers[0].plan.share.slots + 1 - core.since_reset
+        self.clear = (
+            0
+            if core.since_reset is None
+            else layers[0].plan.share.slots + 1 + layers[0].plan.share.late - core.since_reset
+        )
         for layer in layers:
             layer.shared = self
         self.process = self.clock.start(self.compute())

@@ -122,7 +122,8 @@ def _virtual(entries: list[VirtualPlan]) -> Iterator[MemoryCost]:
     yield memory("dispatch", share.rows, first.dispatch_row_bits, loaded)
     for engine, bits in enumerate(share.lane_bits):
         yield memory(f"weights{engine}", share.words, share.weight_bits, loaded)
-        yield memory(f"membrane{engine}", share.slots, bits, True)
+        if not share.analog:
+            yield memory(f"membrane{engine}", share.slots, bits, True)
     if share.bias_bits:
         yield memory("biases", share.biases, first.lanes * share.bias_bits, any(entry.bias_loaded for entry in entries))
 

@@ -37,7 +37,15 @@ from .placement import Placement, Problem, place, problem_of, synapses
 from .plan import SPIKE_QUEUE, LayerPlan
 from .rows import pack_rows
 
-__all__ = ["EVENT_MEMORY", "Share", "VirtualPlan", "VirtualTables", "place_virtual", "placement_problems"]
+__all__ = [
+    "EVENT_MEMORY",
+    "Share",
+    "VirtualPlan",
+    "VirtualTables",
+    "analog_leak",
+    "place_virtual",
+    "placement_problems",
+]
 
 EVENT_MEMORY = 64
 """Items that the event memory of a layer holds unless the configuration says another number."""
@@ -76,7 +84,8 @@ class Share:
     Members: `core`, its name; `index` of the layer among the `layers` of the core; first `slot`, `event`, `row` (of the
     dispatch memory), `word` (of a weight memory) and `bias` of the layer; `slots`, `events`, `rows`, `words`, `biases`
     of all layers;
-    `length_bits` of an event entry, `weight_bits`, `bias_bits` (0: no biases), `lane_bits` of each engine's potentials.
+    `length_bits` of an event entry, `weight_bits`, `bias_bits` (0: no biases), `lane_bits` of each engine's potentials;
+    `analog`, whether the engines are.
     """
 
     core: str
@@ -95,7 +104,13 @@ class Share:
     length_bits: int
     weight_bits: int
     bias_bits: int
+    analog: bool
     lane_bits: tuple[int, ...]
+
+    @property
+    def late(self) -> int:
+        """Cycles by which what fired is known later than from digital engines."""
+        return int(self.analog)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -434,6 +449,8 @@ def place_virtual(
     InputError
         For a layer that engines cannot compute, or that does not fit them.
     """
+    if core.engine == "analog":
+        _check_analog(network, core, direct=direct)
     cores = _cores(network, core)
     limits = _limits(network, core, cores)
     for layer in network.layers:
@@ -486,7 +503,7 @@ def place_virtual(
         layers[-1]._fits(None)
     for number in dict.fromkeys(cores):
         members = [n for n, at in enumerate(cores) if at == number]
-        for n, share in zip(members, _shares([layers[n] for n in members]), strict=True):
+        for n, share in zip(members, _shares([layers[n] for n in members], core), strict=True):
             layers[n] = dataclasses.replace(layers[n], share=share)
     return tuple(layers)
 
@@ -524,7 +541,7 @@ def _limits(network: IntegerNetwork, core: VirtualConfig, cores: list[int]) -> l
     return limits
 
 
-def _shares(plans: list[VirtualPlan]) -> list[Share]:
+def _shares(plans: list[VirtualPlan], core: VirtualConfig) -> list[Share]:
     """The shares of layers on one core, one behind the other in every memory."""
     sizes = np.array(
         [(p.groups, p.turns * p.turn_addresses, p.dispatch_depth, p.weight_depth, p.turns * p.groups) for p in plans],
@@ -541,6 +558,7 @@ def _shares(plans: list[VirtualPlan]) -> list[Share]:
             length_bits=max(plan.groups for plan in plans).bit_length(),
             weight_bits=max(plan.layer.weight_bits for plan in plans),
             bias_bits=max(plan.bias_bits for plan in plans),
+            analog=core.engine == "analog",
             lane_bits=tuple(int(bits) for bits in np.max([plan.own_lane_bits() for plan in plans], axis=0)),
         )
         for n in range(len(plans))
@@ -613,6 +631,60 @@ def _check_turns(network: IntegerNetwork, layer: IntegerLayer, core: VirtualConf
                 f"layer {layer.name!r}: {layer.neurons} neurons take {turns} passes over an input on {core.engines} "
                 f"engines with {core.slots} slots; accepted where {accepted}; more engines or slots take one pass"
             )
+
+
+def _check_analog(network: IntegerNetwork, core: VirtualConfig, *, direct: bool) -> None:
+    """Raise InputError for what a core with analog engines cannot do."""
+    accepted = {
+        "core.probe": (core.probe, "false, potentials are charges"),
+        "core.parameters": (core.parameters != "fixed" and core.parameters, "'fixed', they are voltages"),
+        "input.coding": (direct and "current", "spikes"),
+    }
+    for key, (given, what) in accepted.items():
+        if given:
+            text = str(given).lower() if given is True else repr(given)
+            raise InputError(f"{key}: {text} was given; accepted with core.engine = 'analog': {what}")
+    for layer in network.layers:
+        analog_leak(layer)
+
+
+def analog_leak(layer: IntegerLayer) -> float:
+    """Part of a potential that `layer` keeps from step to step, which a leak through a resistor can do.
+
+    Raises
+    ------
+    InputError
+        For what analog engines do not do: another kind of neuron, a linear leak, a bias, a read-out, a late reset.
+    """
+    leak, kind = layer.leak, None
+    if layer.threshold is None:
+        kind = "a read-out: its potential would need a converter"
+    elif layer.reset not in ("zero", "subtract"):
+        kind = f"reset {layer.reset!r}"
+    elif leak.kind == "linear":
+        kind = "a linear leak: a resistor's is exponential"
+    elif layer.bias.any():
+        kind = "a bias"
+    elif layer.current_bits is not None or layer.refractory or layer.adaptation is not None:
+        kind = "a synaptic current, refractory period or adaptation"
+    elif leak.per_neuron or not isinstance(layer.threshold, int):
+        kind = "a leak or threshold per neuron"
+    elif layer.max_count > 1:
+        kind = "several spikes of a source in a step"
+    if kind is not None:
+        raise InputError(
+            f"layer {layer.name!r}: {kind}; accepted for analog engines: plain neurons with reset zero or subtract, no "
+            "or an exponential leak, no bias; or core.engine = 'digital'"
+        )
+    kept = 1.0
+    if leak.kind == "shift":
+        kept = 1.0 - sum(2.0**-k for k in leak.shifts)
+    elif leak.kind == "multiply":
+        assert isinstance(leak.factor, int)
+        kept = leak.factor / (1 << leak.fraction_bits)
+    if kept <= 0:
+        raise InputError(f"layer {layer.name!r}: a leak of everything; accepted for analog engines: a part is kept")
+    return kept
 
 
 def _check_kind(layer: IntegerLayer) -> None:

@@ -110,7 +110,7 @@ class VirtualCost(CostModel):
             rows = sum(
                 rate[edge.source] * float(np.maximum(self._touched[index][edge.connection], 1).mean()) for edge in edges
             )
-            paces.append(max(rows + entry.groups + TICK_EXTRA, rate[entry.name] + 1))
+            paces.append(max(rows + entry.groups + TICK_EXTRA + entry.share.late, rate[entry.name] + 1))
             tails.append(entry.groups + rate[entry.name] + 6)
         slowest = max(range(len(paces)), key=lambda n: paces[n])
         return self.steps * paces[slowest] + sum(tails)
@@ -121,7 +121,7 @@ class VirtualCost(CostModel):
         synapses = int(entry.tables.valid.sum())
         return {
             "cycles_per_event": float(np.maximum(touched, 1).mean()),
-            "cycles_per_empty_step": entry.groups + TICK_EXTRA,
+            "cycles_per_empty_step": entry.groups + TICK_EXTRA + entry.share.late,
             "engines": entry.lanes,
             "slots_used": np.bincount(entry.engine, minlength=entry.lanes).tolist(),
             "dispatch_rows": int(touched.sum()),

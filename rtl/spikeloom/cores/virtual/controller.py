@@ -17,10 +17,12 @@ spikes is empty; it holds all rows of a sweep then, so no layer ever waits for a
 from collections.abc import Sequence
 
 from amaranth.hdl import *
+from amaranth.lib.wiring import connect, flipped
 
 from ...blocks.neuron import per_layer
 from ...blocks.sram import Sram
 from ...mapping.virtual import VirtualPlan
+from .analog import AnalogEngines, EnginePort
 from .engines import DigitalEngines
 from .layer import VirtualEngine
 
@@ -34,6 +36,8 @@ class VirtualCore(Elaboratable):
         self.layers = layers
         self.plans: list[VirtualPlan] = [layer.plan for layer in layers]
         self.share = self.plans[0].share
+        self.analog = EnginePort(self.plans).create(path=("analog",)) if self.share.analog else None
+        """The port of analog engines, which the accelerator hands on."""
 
     @property
     def name(self) -> str:
@@ -43,7 +47,7 @@ class VirtualCore(Elaboratable):
     def elaborate(self, platform):
         m, plans, share = Module(), self.plans, self.share
         lanes, first_plan = plans[0].lanes, plans[0]
-        m.submodules.engines = engines = DigitalEngines(plans)
+        m.submodules.engines = engines = (AnalogEngines if share.analog else DigitalEngines)(plans)
         for layer in self.layers:
             for kind in ("bias", "registers"):
                 if (inner := getattr(engines, f"load_{kind}_{layer.plan.name}", None)) is not None:
@@ -69,6 +73,7 @@ class VirtualCore(Elaboratable):
         slot = Signal(range(max(2, share.slots)))
         at_last_slot = Signal()
         final = Signal()  # the engines do the last row of a sweep
+        done_with = Signal()  # its flags are there
         here, rest = Mux(first, base, row), Mux(first, length, left)
         issues = Signal()
         end = per_layer([plan.share.slot + plan.groups - 1 for plan in plans], layer)
@@ -76,7 +81,7 @@ class VirtualCore(Elaboratable):
             at_last_slot.eq(slot == Mux(silent, share.slots - 1, end)),
             at_end.eq(rest <= 1),
             issues.eq(walking & (rest != 0)),
-            free.eq(advance & Mux(busy, final, ~walking | at_end)),
+            free.eq(advance & Mux(busy, done_with, ~walking | at_end)),
             events.r_en.eq(free & valid & ~item.tick),
             events.r_addr.eq(item.address + per_layer([plan.share.event for plan in plans], chosen)),
             dispatch.r_en.eq(issues & advance),
@@ -115,11 +120,23 @@ class VirtualCore(Elaboratable):
         with m.If(advance):
             m.d.sync += [adds.eq(issues), ends.eq(sweeping), ends_with.eq(at_last_slot), ends_at.eq(slot)]
             m.d.sync += [does.eq(ends & ~silent), final.eq(ends & ends_with), doing.eq(ends_at)]
+        if isinstance(engines, AnalogEngines):
+            # Their flags come a cycle later, and they want to know whose row it is when it adds, too.
+            assert self.analog is not None
+            connect(m, engines.port, flipped(self.analog))
+            answered, answers, answering = Signal(), Signal(), Signal.like(slot)
+            of = Signal.like(layer)
+            with m.If(advance):
+                m.d.sync += [of.eq(layer), answers.eq(does), answered.eq(final), answering.eq(doing)]
+            m.d.comb += engines.ends.eq(ends_with)
+        else:
+            answered, answers, answering, of = final, does, doing, layer
         m.d.comb += [
+            done_with.eq(answered),
             engines.advance.eq(advance),
             engines.row.fires.eq(ends),
             engines.row.clears.eq(silent | (last & int(plans[0].clears))),
-            engines.row.layer.eq(layer),
+            engines.row.layer.eq(of),
             engines.row.bias.eq(ends_at + to_biases),
         ]
         for n in range(lanes):
@@ -137,16 +154,17 @@ class VirtualCore(Elaboratable):
         served: Value = Const(1)
         for n, each in enumerate(self.layers):
             done, plan = each.done, each.plan
-            active = does & (layer == n) if len(plans) > 1 else does
+            active = answers & (layer == n) if len(plans) > 1 else answers
             m.d.comb += [
                 done.active.eq(active),
-                done.row.eq(doing - plan.share.slot),
+                done.row.eq(answering - plan.share.slot),
                 done.flags.eq(engines.fired),
-                done.final.eq(final),
+                done.final.eq(answered),
                 done.last.eq(last),
                 done.advance.eq(advance),
             ]
-            m.d.comb += [done.values[lane].eq(engines.values[lane]) for lane in range(lanes)]
+            if isinstance(engines, DigitalEngines):
+                m.d.comb += [done.values[lane].eq(engines.values[lane]) for lane in range(lanes)]
             served = served & (~active | done.served)
         m.d.comb += advance.eq(served)
         return m
