@@ -2,7 +2,9 @@
 
 import dataclasses
 import itertools
+import json
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,9 +15,10 @@ from networks import network_of, random_spec
 from spikeloom.config import VirtualConfig
 from spikeloom.errors import InputError
 from spikeloom.mapping.image import image_words
-from spikeloom.mapping.placement import synapses
+from spikeloom.mapping.mapping_file import write_mapping
+from spikeloom.mapping.placement import place, synapses
 from spikeloom.mapping.plan import plan_core
-from spikeloom.mapping.virtual import VirtualPlan
+from spikeloom.mapping.virtual import VirtualPlan, placement_problems
 from spikeloom.mapping.virtual_cost import VirtualCost
 from spikeloom.network.integer import IntegerNetwork, Leak
 from spikeloom.network.reference import simulate
@@ -203,3 +206,97 @@ def test_synapses():
             found = np.where(table > 0, weights[np.maximum(table, 1) - 1], 0)
             np.testing.assert_array_equal(found, matrix)
     assert rng
+
+
+def pruned_pair() -> IntegerNetwork:
+    """Two layers, 9 sources, 30 neurons, 4 neurons; half of the weights are 0."""
+    rng = random.Random(1)
+    specs = [random_spec(rng, fan_in=9, neurons=30), random_spec(rng, fan_in=30, neurons=4)]
+    for spec in specs:
+        spec["weights"] = [[w * (rng.random() < 0.5) for w in row] for row in spec["weights"]]
+    return network_of(specs)
+
+
+def mapped(tmp_path, network, core) -> tuple[Path, VirtualConfig]:
+    """A mapping file of `network`, and the core that reads it."""
+    problems = placement_problems(network, core)
+    path = write_mapping(tmp_path / "net.json", network, {n: place(p, "greedy") for n, p in problems.items()})
+    return path, dataclasses.replace(core, mapping=str(path))
+
+
+def test_mapping_files(tmp_path):
+    """A file says where neurons run; the same placement makes the same bytes, another one another core."""
+    network = pruned_pair()
+    core = virtual(engines=3, probe=True)
+    path, reading = mapped(tmp_path, network, core)
+    first = path.read_bytes()
+    assert mapped(tmp_path, network, core)[0].read_bytes() == first
+    plan, _ = play(network, reading, random_spikes(1, 2, 3, network.inputs))
+    assert plan.hash == plan_core(network, core, steps=3).hash
+    content = json.loads(first)
+    name = network.layers[0].name
+    content["layers"][name]["engine"] = content["layers"][name]["engine"][::-1]
+    path.write_text(json.dumps(content))
+    other, _ = play(network, reading, random_spikes(1, 2, 3, network.inputs))
+    assert other.layers[0].engine.tolist() == content["layers"][name]["engine"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda c: c | {"network": "0" * 64},
+            r"net.json: made for network 0{16}; accepted here is one for [0-9a-f]{16}: ",
+        ),
+        (lambda c: c | {"schema": 2}, r"net.json: no mapping of schema 1; accepted: a file that `spikeloom map` wrote"),
+        (lambda c: c | {"layers": {}}, r"layer 'fc1': accepted are `engine` and `turn` of \d+ neurons"),
+        (lambda c: 7, r"net.json: no mapping of schema 1"),
+        (lambda c: _changed(c, "engine", 5), r"layer 'fc1': engine \d to 5; accepted with this core are 0 to 2"),
+        (lambda c: _changed(c, "turn", -1), r"layer 'fc1': turn -1 to 0; accepted with this core are 0 to 63"),
+        (lambda c: _crowded(c), r"layer 'fc1': \d+ neurons on one engine; accepted with this core are up to \d+"),
+    ],
+)
+def test_refused_mapping_files(change, message, tmp_path):
+    network = pruned_pair()
+    path, core = mapped(tmp_path, network, virtual(engines=3, slots=10))
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    with pytest.raises(InputError, match=message):
+        plan_core(network, core, steps=3)
+    path.write_text("{")
+    with pytest.raises(InputError, match=r"net.json: .*; accepted: a file that `spikeloom map` wrote"):
+        plan_core(network, core, steps=3)
+
+
+def _changed(content: dict, key: str, value: int) -> dict:
+    content["layers"]["fc1"][key][0] = value
+    return content
+
+
+def _crowded(content: dict) -> dict:
+    content["layers"]["fc1"]["engine"] = [0] * len(content["layers"]["fc1"]["engine"])
+    return content
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"engines": 2, "slots": 2, "passes": 3}, r"layer 'fc1': rows|layer 'fc1': .*(slots|passes)"),
+        (
+            {"engines": 4, "slots": 4, "probe": True},
+            r"layer 'fc1': 30 neurons take 2 passes .*potentials are not probed",
+        ),
+        ({"engines": 4, "cores": [0]}, r"core.cores: 1 numbers were given; accepted is one for each of fc1, fc2"),
+        ({"engines": 4, "dispatch_rows": 3}, r"layer 'fc1': "),
+        ({"engines": 4, "weight_depth": 3}, r"layer 'fc1': "),
+    ],
+)
+def test_refused_cores(keys, message):
+    with pytest.raises(InputError, match=message):
+        plan_core(pruned_pair(), virtual(**keys), steps=3)
+
+
+def test_refused_kinds():
+    network = random_graph(1, chain=False)
+    layer = dataclasses.replace(plain(network).layers[0], refractory=2)
+    with pytest.raises(InputError, match=r"layer 'l0': a virtual core takes layers of plain kinds .*'digital'"):
+        plan_core(dataclasses.replace(network, layers=(layer, *plain(network).layers[1:])), virtual(), steps=3)

@@ -237,8 +237,8 @@ class Project:
         direct = values if self.config.input.coding == "current" else None
         return Calibration(spikes=spikes, values=direct, labels=labels)
 
-    def inputs(self, count: int | None = None) -> Inputs:
-        """The first `count` test inputs of the data set (default: `data.inputs`), coded.
+    def inputs(self, count: int | None = None, *, train: bool = False) -> Inputs:
+        """The first `count` test (or training) inputs of the data set (default: `data.inputs`), coded.
 
         Without a data set, random inputs of 10 % density from a fixed Philox stream, unlabelled.
         """
@@ -248,7 +248,7 @@ class Project:
             random = np.random.Generator(np.random.Philox(key=[0, 0x51]))
             spikes = (random.random((count, steps, network.inputs)) < 0.1).astype(np.uint8)
             return Inputs(spikes=spikes, current=None, labels=None, values=None, shape=(network.inputs,))
-        values, labels, shape = self._select(train=False, count=count)
+        values, labels, shape = self._select(train=train, count=count)
         with self.named("data"):
             if not len(values):
                 raise InputError("no test inputs; accepted is at least one")

@@ -1,4 +1,4 @@
-"""`spikeloom synth`, `spikeloom fpga` and `spikeloom report`."""
+"""`spikeloom synth`, `spikeloom fpga`, `spikeloom report` and `spikeloom map`."""
 
 from typing import Annotated, Any
 
@@ -6,6 +6,8 @@ import typer
 
 from spikeloom.cli import ConfigArgument, JsonOption, OutOption, VerboseOption, build_folder
 from spikeloom.ui import session
+
+from .map_command import map_network
 
 __all__ = ["register"]
 
@@ -15,6 +17,7 @@ def register(app: typer.Typer) -> None:
     app.command()(synth)
     app.command()(fpga)
     app.command()(report)
+    app.command("map")(map_network)
 
 
 def synth(

@@ -218,7 +218,7 @@ ARRANGEMENT = (
         ("fig-area", "fig-energy", "fig-timing", "fig-timing-memory"),
         ("area", "energy", "paths", "recipes", "fpga", "check"),
     ),
-    ("network", "Network and memories", ("fig-widths",), ("layers", "memories", "quantisation")),
+    ("network", "Network and memories", ("fig-widths", "fig-placement"), ("layers", "memories", "quantisation")),
     ("interface", "Interface", (), ("ports", "load")),
     ("versions", "Versions", (), ("versions",)),
 )

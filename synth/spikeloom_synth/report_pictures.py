@@ -26,6 +26,7 @@ from .figures import (
 )
 from .report_build import Build, conditions, number, percent, si
 from .report_cim import LANES, crossing, updates
+from .report_virtual import placement_picture, placement_words
 
 __all__ = ["Picture", "energies", "joined", "pictures"]
 
@@ -381,6 +382,20 @@ def _updates(build: Build) -> _Plan | None:
     )
 
 
+def _placement(build: Build) -> _Plan | None:
+    """Of a virtual core: what its engines and its dispatch rows hold."""
+    placed = [entry for entry in build.manifest["cost"]["layers"] if "slots_used" in entry]
+    if not placed:
+        return None
+    return _Plan(
+        plot=placement_picture,
+        arguments=(placed,),
+        alt="Neurons and weights on each engine, and how full the dispatch rows of each layer are.",
+        caption=". ".join(placement_words(entry) for entry in placed) + ".",
+        label="cost model, no tools",
+    )
+
+
 def pictures(build: Build) -> dict[str, Picture]:
     """Every figure by its id, those that are skipped with their reason; `fig-timing-memory` only where it differs."""
     run, synth = ("simulation",), ("synthesis", "area")
@@ -395,6 +410,9 @@ def pictures(build: Build) -> dict[str, Picture]:
         _picture("fig-timing", "Critical path", build, ("synthesis", "timing"), _timing(build, "registers")),
         _picture("fig-widths", "Accumulator widths", build, (), _widths(build)),
     ]
+    placed = _placement(build)
+    if placed is not None:
+        found.append(_picture("fig-placement", "Neurons on engines", build, (), placed))
     in_place = _updates(build)
     if in_place is not None:
         found.append(_picture("fig-updates", "Updates against neurons", build, (), in_place, half=True))
