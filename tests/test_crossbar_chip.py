@@ -7,17 +7,18 @@ import json
 import nir
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from projects import write_config
+from spikeloom.cli import app
 from spikeloom.cores.crossbar.programmer import CommandKind
 from spikeloom.errors import InputError, SpikeloomError
-from spikeloom.export import elaborate
+from spikeloom.export import check_fresh, elaborate
 from spikeloom.items import address_bits
 from spikeloom.mapping.crossbar_cost import CrossbarCost
 from spikeloom.project import Inputs, Project
 from spikeloom.vectors import expected_streams, load_flag, stimulus_words
 from spikeloom_analog.cells import CellArray, calibrated, levels_of, write_verify
-from spikeloom_analog.devices import RRAM
 from spikeloom_analog.verilog import Recording, replay_files
 from spikeloom_sim.batch import simulated
 from spikeloom_sim.flow import SimulationOptions, run_bench, simulate_build
@@ -64,7 +65,12 @@ def unseen(batch=4, seed=9):
         ({"pulse_ns": 1.0}, "at 200 MHz, pulse: 0 clock cycles were given; accepted: at least 1"),
         ({"tile_rows": 3}, "layer 'fc0': 4 rows and 6 columns; accepted on a crossbar: up to tile_rows = 3"),
         ({"tile_columns": 5}, "4 rows and 6 columns; .* tile_columns = 5"),
-        ({"unit_kohm": 40.0}, "conductance.* S was given; accepted"),
+        ({"unit_kohm": 40.0}, "unit_kohm: 40 was given: the largest weight .* accepted with 2 cells .*: 77.89 to 2337"),
+        ({"device": "milo2021", "cells": 1, "unit_kohm": 81.0}, "4.856e-06 S; accepted with 1 cells of rram_milo2021"),
+        ({"device": "milo2021", "unit_kohm": 2.5}, "cells: 2 was given; accepted with rram_milo2021, .* I-V curve: 1"),
+        ({"device": "flash"}, "core.device: 'flash' was given; accepted: cell: sky130"),
+        ({"device": "none.toml"}, "none.toml: No such file or directory; accepted: a device file in TOML"),
+        ({"cells": 0}, "core.cells: 0 was given; accepted"),
         ({"weights": "loaded"}, "core.weights: 'loaded' was given; accepted on a crossbar is 'fixed'"),
         ({"probe": True}, "core.probe: true was given"),
     ],
@@ -102,12 +108,109 @@ def test_export_stands_alone(tmp_path):
         assert (tmp_path / "build" / name).exists(), content
 
 
+DEVICE = """schema = 1
+name = "mine"
+g_min = 1e-7
+g_max = 4e-6
+levels = 41
+spacing = "log"
+programming = 2e-9
+read = 5e-8
+potentiation = "up.csv"
+depression = "down.csv"
+cycle_to_cycle = 0.2
+"""
+
+
+def measured_device(folder) -> str:
+    """A device file with measured curves: 60 pulses that rise ever less, 50 that fall."""
+    up = 1e-7 + 3.9e-6 * (1 - np.exp(-np.arange(61) / 20)) / (1 - np.exp(-60 / 20))
+    down = 4e-6 * 40 ** (-np.arange(51) / 50)
+    for name, curve in (("up", up), ("down", down)):
+        lines = [f"{n},{g:.9e}" for n, g in enumerate(curve)]
+        (folder / f"{name}.csv").write_text("pulse,conductance_S\n" + "\n".join(lines) + "\n")
+    (folder / "mine.toml").write_text(DEVICE)
+    return "mine.toml"
+
+
+@pytest.mark.parametrize(
+    ("device", "changes"),
+    [
+        ("wan2022", {"unit_kohm": 10.0}),
+        ("joshi2020", {"unit_kohm": 20.0}),
+        ("milo2021", {"unit_kohm": 2.0, "cells": 1}),
+        ("mine", {"unit_kohm": 60.0}),
+    ],
+)
+def test_a_pulse_moves_a_membrane_by_what_the_device_conducts(tmp_path, device, changes):
+    """Charges of a quiet chip are those of the float model's cells; noise, drift and seeds make other chips."""
+    if device == "mine":
+        device = measured_device(tmp_path)
+    made = project(tmp_path, device=device, **changes, offset_mv=0.0, wire_ohm=0.0)
+    array, cells = made.chip.arrays[0], made.chip.cells[0]
+    layer = made.chip.network.layers[0].crossbar
+    per_cycle = 1 / (73.5e-15 * 200e6 * array.quantum)
+    iv = layer.device.iv
+    g = layer.chips.cell_conductance[0]
+    amps = (0.05 * g if iv is None else iv.current(g, np.array(0.05))).sum(axis=0)
+    np.testing.assert_allclose(array.charge[0], per_cycle * amps, atol=2)
+    # A cell that is written, here by a pulse that moves it by almost nothing, has the charge of its conductance.
+    port = made.chip.ports()[0]
+    row, column = np.unravel_index(np.argmax(array.charge[0]), array.charge[0].shape)
+    port.access(kind=0, row=int(row), column=int(column), cell=0, amount=0)
+    written = port.array.charge[0, row, column] / array.charge[0, row, column]
+    assert abs(written - 1) < 0.04, "a state is 0.1 %, the weakest pulse at most about 2 %"
+    assert cells.lowest > 0
+    hashes = {made.chip.content_hash()}
+    if device == "joshi2020":
+        aged = project(tmp_path, device=device, **changes, offset_mv=0.0, age_s=1e6).chip
+        assert aged.arrays[0].charge.sum() < 0.8 * array.charge.sum()
+        hashes.add(aged.content_hash())
+    if layer.device.programming or layer.device.read:
+        hashes.add(project(tmp_path, device=device, **changes, offset_mv=0.0, chip=6).chip.content_hash())
+    assert len(hashes) == 1 + (device == "joshi2020") + 1
+
+
+def test_inspect_says_what_levels_make_of_weights(tmp_path):
+    """By hand: weights of 0.3 (between levels), 0.01 (to 0) and 0.02 (to the lowest level, 0.03) at 178.2 kOhm."""
+    project(tmp_path, sizes=(1, 4), matrices=[np.array([[0.3], [0.01], [0.02], [0.0]])], unit_kohm=178.2)
+    result = CliRunner().invoke(app, ["inspect", str(tmp_path / "tiny.toml"), "--json"])
+    (array,) = json.loads(result.output.splitlines()[-1])["arrays"]
+    levels = 0.03 * 30 ** (np.arange(41) / 40)
+    errors = [np.abs(levels - 0.3).min() / 0.3, 1.0, 0.5]
+    assert array["level_error_mean"] == pytest.approx(np.mean(errors), rel=1e-2)
+    assert array["level_error_max"] == pytest.approx(1.0)
+    assert (array["to_zero"], array["raised"], array["rows"], array["columns"]) == (1, 1, 1, 4)
+    assert 0 < array["ir_loss"] < 1e-4
+
+
+def test_new_writes_a_project_with_a_crossbar(tmp_path):
+    target = tmp_path / "mine.toml"
+    words = ["new", "zoo:interception", "--core", "crossbar", "--output", str(target)]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    made = Project.load(target)
+    assert made.is_analog
+    assert [a["rows"] for a in made.chip.placement()] == [4, 30]
+    words[3] = "analog"
+    refused = CliRunner().invoke(app, [*words, "--force"])
+    assert "--core: 'analog' was given; accepted: digital, cim, crossbar" in str(refused.exception)
+
+
+def test_another_device_file_wants_another_export(tmp_path):
+    made = project(tmp_path, device=measured_device(tmp_path), unit_kohm=100.0)
+    elaborate(made, tmp_path / "build")
+    check_fresh(made, tmp_path / "build")
+    (tmp_path / "mine.toml").write_text(DEVICE.replace("levels = 41", "levels = 21"))
+    with pytest.raises(InputError, match="elaborated for another chip or device file; run `spikeloom elaborate` again"):
+        check_fresh(Project.load(tmp_path / "tiny.toml"), tmp_path / "build")
+
+
 def _programming(made: Project, layer: int):
     """Commands that calibrate and program a layer, what must come of them, and the array afterwards."""
     chip = made.chip
     plan, tables = chip.plans[layer], chip.cells[layer]
     levels = np.random.default_rng(2).integers(20, 41, tables.shape)
-    targets = levels_of(RRAM.sky130())[levels]
+    targets = levels_of(chip.network.layers[layer].crossbar.device)[levels]
     cells = CellArray(tables)
     written = write_verify(cells, targets, plan.write_verify)
     row_bits, column_bits, cell_bits = (address_bits(n) for n in tables.shape)
@@ -136,10 +239,11 @@ def _programming(made: Project, layer: int):
 
 @pytest.mark.cosim
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", ["icarus", "verilator"])
-def test_python_systemverilog_and_replay_give_the_same_integers(tmp_path, engine):
+@pytest.mark.parametrize(("engine", "device"), [("icarus", "sky130"), ("verilator", "sky130"), ("verilator", "mine")])
+def test_python_systemverilog_and_replay_give_the_same_integers(tmp_path, engine, device):
     """Noise on, unseen inputs, cells programmed before them, three stall patterns: every word as the model has it."""
-    made = project(tmp_path, stuck=0.1)
+    changes = {} if device == "sky130" else {"device": measured_device(tmp_path)}
+    made = project(tmp_path, stuck=0.1, **changes)
     build = tmp_path / "build"
     manifest = elaborate(made, build)
     commands, outcomes, array = _programming(made, 1)
@@ -201,9 +305,12 @@ def test_python_systemverilog_and_replay_give_the_same_integers(tmp_path, engine
 
 
 @pytest.mark.cosim
-def test_simulate_command_agrees_and_its_bench_passes(tmp_path):
+@pytest.mark.parametrize(
+    "changes", [{}, {"device": "wan2022", "unit_kohm": 20.0, "cells": 1}], ids=["sky130", "wan2022"]
+)
+def test_simulate_command_agrees_and_its_bench_passes(tmp_path, changes):
     """The batch runner on more inputs than the export has noise for: spikes, decisions and the cycles of the model."""
-    made = project(tmp_path)
+    made = project(tmp_path, **changes)
     elaborate(made, tmp_path / "build")
     result = simulate_build(made, tmp_path / "build", SimulationOptions(inputs=40))
     assert result["mismatches"] == {"spikes": 0, "decisions": 0, "readouts": None, "potentials": None, "cycles": 0}

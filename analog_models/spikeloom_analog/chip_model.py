@@ -1,7 +1,10 @@
 """The analog side of a planned crossbar core: the integer arrays of one chip, from its network and configuration."""
 
+import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,11 +17,13 @@ from spikeloom.network.reference import Trace
 from .cells import CellArray, CellTables, cell_tables
 from .chip import StuckAt
 from .crossbar import Wire
-from .devices import RRAM, Device, ideal
+from .device_files import load_device
+from .devices import PCM, RRAM, Device, ideal
 from .network import AnalogNetwork
 from .neurons import IFNeuron
 from .port import ArrayPort
 from .programmed import ProgrammedArray, programmed_layer
+from .writing import Response
 
 __all__ = ["ChipModel", "chip_model"]
 
@@ -61,6 +66,40 @@ class ChipModel:
         answers = self.run(spikes, windows)
         return Trace(spikes=tuple(fired[0] for fired, _ in answers), potentials=None, readout=None)
 
+    def placement(self) -> list[dict[str, Any]]:
+        """What each array is, and what its levels made of the weights, as JSON values.
+
+        `level_error_mean`, `level_error_max`: |conductance - wanted| / wanted, of weights above 0. `to_zero`, `raised`:
+        weights below the smallest conductance that became a cell never selected, or that conductance. `ir_loss`: mean
+        part of the current that the wires take with all rows on.
+        """
+        found = []
+        for plan, layer in zip(self.plans, self.network.layers, strict=True):
+            chips = layer.crossbar.chips
+            wanted, level = chips.target, chips.level_conductance
+            used = wanted > 0
+            error = np.abs(level - wanted)[used] / wanted[used]
+            small = used & (wanted < chips.cells * chips.device.g_min * (1 - 1e-9))
+            found.append(
+                {
+                    "layer": plan.name, "rows": plan.rows, "columns": plan.columns, "cells": plan.cells,
+                    "device": chips.device.name, "level_error_mean": float(error.mean()) if error.size else 0.0,
+                    "level_error_max": float(error.max(initial=0)), "to_zero": int((used & (level == 0)).sum()),
+                    "raised": int((small & (level > 0)).sum()), "ir_loss": layer.crossbar.ir_loss,
+                }
+            )  # fmt: skip
+        return found
+
+    def content_hash(self) -> str:
+        """SHA-256 of all integer tables: another chip, device or age has another one."""
+        digest = hashlib.sha256()
+        for part in (*self.arrays, *self.cells):
+            for entry in fields(part):
+                value = getattr(part, entry.name)
+                digest.update(entry.name.encode())
+                digest.update(value.tobytes() if isinstance(value, np.ndarray) else repr(value).encode())
+        return digest.hexdigest()
+
     def ports(self) -> list[ArrayPort]:
         """A fresh model behind the analog port of each layer, with cells."""
         return [
@@ -69,13 +108,16 @@ class ChipModel:
         ]
 
 
-def chip_model(plan: CorePlan, *, chips: Iterable[int] | None = None) -> ChipModel:
+def chip_model(plan: CorePlan, *, chips: Iterable[int] | None = None, folder: Path | None = None) -> ChipModel:
     """The analog side of `plan`; `chips` are seeds, by default the one of its configuration.
+
+    `folder` is where the device file of the configuration is.
 
     Raises
     ------
     InputError
-        For a core of another kind, and for weights whose conductance is outside the range of the device.
+        For a core of another kind, a device file that says something wrong, and weights whose conductance is outside
+        the range of the device.
     """
     core = plan.core
     plans = tuple(entry for entry in plan.layers if isinstance(entry, CrossbarPlan))
@@ -86,15 +128,18 @@ def chip_model(plan: CorePlan, *, chips: Iterable[int] | None = None) -> ChipMod
         pulse_width=core.pulse_ns * 1e-9, reset_time=core.reset_ns * 1e-9, dead_time=core.dead_ns * 1e-9,
         offset_high=core.offset_mv * 1e-3,
     )  # fmt: skip
-    device = _device(core)
-    network = _network(plans, core, neuron, device, seeds)
+    weights = [relative_weights(entry.layer) for entry in plans]
+    largest = max((float(matrix.max(initial=0.0)) for matrix in weights), default=0.0)
+    device, response = _device(core, folder or Path(), largest)
+    _check_largest(core, device, largest)
+    network = _network(plans, core, neuron, device, seeds, weights)
     clock = core.clock_mhz * 1e6
     arrays = tuple(
         programmed_layer(layer, step=core.step_ns * 1e-9, clock=clock, noise=core.read_noise)
         for layer in network.layers
     )
     for entry, array in zip(plans, arrays, strict=True):
-        if array.timing != entry.timing:
+        if replace(array.timing, refresh=entry.timing.refresh) != entry.timing:  # noise is no matter of gateware
             raise InputError(f"layer {entry.name!r}: the model has {array.timing}, the gateware {entry.timing}")
     tables = []
     for entry, layer in zip(plans, network.layers, strict=True):
@@ -106,6 +151,7 @@ def chip_model(plan: CorePlan, *, chips: Iterable[int] | None = None) -> ChipMod
                 core=layer.crossbar.chips.core,
                 clock=clock,
                 neuron=neuron,
+                response=response,
                 drive_offset=layer.neurons.offset[0],
                 conductance=np.moveaxis(layer.crossbar.chips.cell_conductance[0], 0, -1),
                 stuck_cells=np.moveaxis(layer.crossbar.chips.stuck[0] != 0, 0, -1),
@@ -116,22 +162,48 @@ def chip_model(plan: CorePlan, *, chips: Iterable[int] | None = None) -> ChipMod
     )
 
 
-def _device(core: CrossbarConfig) -> Device:
-    if core.device == "sky130":
-        return RRAM.sky130(read_noise=core.read_noise)
-    unit = 1 / (core.unit_kohm * 1e3)
-    return ideal(g_min=1e-3 * unit, g_max=1e3 * unit)
+BUILT_IN = {"wan2022": RRAM.wan2022, "milo2021": RRAM.milo2021, "joshi2020": PCM.joshi2020}
 
 
-def _network(plans, core: CrossbarConfig, neuron: IFNeuron, device: Device, seeds: list[int]) -> AnalogNetwork:
+def _device(core: CrossbarConfig, folder: Path, largest: float) -> tuple[Device, Response | None]:
+    """The cell, and how pulses move it where that was measured; `largest` is the largest weight over its threshold."""
+    if core.device.endswith(".toml"):
+        user = load_device(folder / core.device)
+        device, response = user.device, user.response
+    elif core.device == "sky130":
+        device, response = RRAM.sky130(cells=core.cells), None
+    elif core.device == "ideal":  # whatever the weights need
+        device, response = ideal(g_max=max(largest, 1e-6) / (core.unit_kohm * 1e3) / core.cells), None
+    else:
+        device, response = BUILT_IN[core.device](), None
+    return (device if core.read_noise else replace(device, read=())), response
+
+
+def _check_largest(core: CrossbarConfig, device: Device, largest: float) -> None:
+    """Whether the largest weight is a conductance that the device has: else all are too large, or too small."""
+    low, high = core.cells * device.g_min, core.cells * device.g_max
+    g = largest / (core.unit_kohm * 1e3)
+    if largest and not low * (1 - 1e-9) <= g <= high * (1 + 1e-9):
+        most = f" to {largest / low / 1e3:.4g}" if low else " or more"
+        raise InputError(
+            f"unit_kohm: {core.unit_kohm:g} was given: the largest weight ({largest:.4g} of its threshold) is then a "
+            f"conductance of {g:.4g} S; accepted with {core.cells} cells of {device.name} ({low:.4g} to {high:.4g} S): "
+            f"{largest / high / 1e3:.4g}{most}"
+        )
+
+
+def _network(
+    plans, core: CrossbarConfig, neuron: IFNeuron, device: Device, seeds: list[int], weights: list[np.ndarray]
+) -> AnalogNetwork:
     return AnalogNetwork.from_weights(
-        [relative_weights(entry.layer) for entry in plans],
+        weights,
         siemens=1 / (core.unit_kohm * 1e3),
         device=device,
         neuron=neuron,
         window=max(entry.steps for entry in plans) * core.step_ns * 1e-9,
         seeds=seeds,
-        cells=plans[0].cells,
+        cells=core.cells,
         wire=Wire(r_wl=core.wire_ohm, r_bl=core.wire_ohm),
         faults=StuckAt(low=core.stuck / 2, high=core.stuck / 2),
+        seconds=core.age_s,
     )

@@ -101,6 +101,8 @@ class Crossbar:
             raise InputError(
                 "access_resistance: accepted with gated_1t1r only; row_driven arrays have no access device"
             )
+        if device.iv is not None and cells != 1:
+            raise InputError(f"cells: {cells} was given; accepted with {device.name}, which has an I-V curve: 1")
         self.bandwidth = None if bandwidth is None else positive("bandwidth", bandwidth, "Hz")
         self.chips = Chips(
             device,

@@ -106,9 +106,13 @@ class AnalogLayer:
             raise InputError("topology: row_driven was given; accepted for spiking layers: gated_1t1r")
         self.crossbar, self.neuron = crossbar, neuron
         self.neurons = NeuronArray(neuron, crossbar.shape[1], seeds=crossbar.seeds, core=crossbar.chips.core)
-        self.currents = neuron.drive * crossbar.transfer * self.neurons.gain[:, None, :]
+        alone = neuron.drive * crossbar.transfer
+        if crossbar.device.iv is not None:
+            alone = crossbar.currents(neuron.drive * np.eye(crossbar.shape[0]))
+        self.currents = alone * self.neurons.gain[:, None, :]
         self.currents *= settled_share(crossbar.transfer, neuron)
-        """A, [C, rows, columns]: what an open row drives into each neuron, alone."""
+        """A, [C, rows, columns]: what an open row drives into each neuron, alone. An offset scales it (first order
+        where the cells have an I-V curve)."""
         part = np.divide(
             self.currents, crossbar.conductance, out=np.zeros_like(self.currents), where=crossbar.conductance > 0
         )
@@ -217,12 +221,13 @@ class AnalogNetwork:
         access_resistance: float = 0.0,
         faults: StuckAt | None = None,
         temperature: float = 300.0,
+        seconds: float = 0.0,
         input_delay_sigma: float = 0.0,
     ) -> "AnalogNetwork":
         """A network of non-negative weight matrices [outputs, inputs]: conductance = siemens * weight, core = layer.
 
         Weights of 0 are cells never selected; what lies between 0 and the smallest conductance goes to the nearer of
-        the two (`layer.crossbar.chips.mapping_error`).
+        the two (`layer.crossbar.chips.mapping_error`). `seconds` have passed since programming.
         """
         seeds = chip_seeds(seeds)
         layers = []
@@ -244,6 +249,7 @@ class AnalogNetwork:
                 faults=faults,
                 temperature=temperature,
             )
+            crossbar.age(seconds)
             layers.append(AnalogLayer(crossbar, neuron))
         return AnalogNetwork(layers, window=window, input_delay_sigma=input_delay_sigma)
 

@@ -283,11 +283,11 @@ def programmed_layer(
     ------
     InputError
         For times that do not fit the step (`WindowTiming`), and for neurons that this model has no terms for: a reset
-        by a switch, a bias current, an I-V curve.
+        by a switch, a bias current.
     """
     neuron = layer.neuron
-    if neuron.reset != "timed" or neuron.bias_current or layer.crossbar.device.iv is not None:
-        raise InputError("neuron: accepted for a programmed array: a timed reset, no bias current, ohmic cells")
+    if neuron.reset != "timed" or neuron.bias_current:
+        raise InputError("neuron: accepted for a programmed array: a timed reset, no bias current")
     timing = WindowTiming.from_seconds(
         clock, step=step, pulse=neuron.pulse_width, reset=neuron.reset_time, dead=neuron.dead_time,
         refresh=layer.crossbar.device.read_refresh or neuron.pulse_width,

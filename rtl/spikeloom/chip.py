@@ -126,7 +126,7 @@ def chip_manifest(project: Project, ports: Ports) -> dict:
         return _virtual_manifest(project, ports)
     chip = project.chip
     for plan, array in zip(chip.plans, chip.arrays, strict=True):
-        timing = plan.timing
+        timing = array.timing
         layers.append(
             {
                 "name": plan.name, "module": f"{name}_{plan.name}_array", "rows": plan.rows, "columns": plan.columns,
@@ -138,6 +138,7 @@ def chip_manifest(project: Project, ports: Ports) -> dict:
         )  # fmt: skip
     return {
         "top": f"{name}_chip",
+        "hash": chip.content_hash(),
         "seed": chip.arrays[0].seeds[0],
         "windows": WINDOWS,
         "layers": layers,

@@ -129,6 +129,7 @@ def inspect(
     with session(as_json, verbose) as ui:
         import numpy as np
 
+        from .config import CrossbarConfig
         from .mapping.cim import CimPlan
         from .project import ZOO, Project, propose
 
@@ -172,6 +173,20 @@ def inspect(
         for warning in report.warnings:
             ui.note(f"warning: {warning}")
         plan = project.plan
+        answer: dict = {
+            "layers": layers, "quantisation": report.to_json(), "network": integer.content_hash(), "hash": plan.hash
+        }  # fmt: skip
+        if isinstance(project.config.core, CrossbarConfig):
+            arrays = answer["arrays"] = project.chip.placement()
+            rows = [
+                [a["layer"], f"{a['rows']} x {a['columns']} x {a['cells']}", f"{a['level_error_mean']:.1%}",
+                 f"{a['level_error_max']:.1%}", a["to_zero"], a["raised"], f"{a['ir_loss']:.2%}"]
+                for a in arrays
+            ]  # fmt: skip
+            columns = ["layer", "array", "level error", "at most", "to 0", "to g_min", "wires take"]
+            ui.table(f"on arrays of {arrays[0]['device']}, rows x columns x cells", columns, rows)
+            ui.done(answer)
+            return
         rows = [
             [p.name, p.lanes, p.groups, f"{min(p.lane_bits)} to {max(p.lane_bits)}", p.weight_depth * p.weight_row_bits]
             for p in plan.layers
@@ -187,9 +202,7 @@ def inspect(
             ]  # fmt: skip
             columns = ["layer", "arrays", "tiles", "banks", "rows x columns", "cycles of a pass", "passes of a tick"]
             ui.table("arrays", columns, rows)
-        ui.done(
-            {"layers": layers, "quantisation": report.to_json(), "network": integer.content_hash(), "hash": plan.hash}
-        )
+        ui.done(answer)
 
 
 def build_folder(name: str, out: Path | None) -> Path:

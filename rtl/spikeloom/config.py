@@ -270,9 +270,15 @@ class CrossbarConfig(CoreConfig):
     tile_rows: Annotated[int, _doc("rows of the largest array, 1 to 1024", ge=1, le=1024)] = 64
     tile_columns: Annotated[int, _doc("columns (synapses) of the largest array, 1 to 1024", ge=1, le=1024)] = 64
     device: Annotated[
-        Literal["sky130", "ideal"],
-        _doc("cell: sky130 (41 levels, two in parallel, read noise) | ideal (any conductance, no noise)"),
+        str,
+        _doc(
+            "cell: sky130 (41 levels, read noise) | wan2022 | milo2021 (resistive) | joshi2020 (phase change) | "
+            "ideal (any conductance, no noise) | a device file NAME.toml, relative to this file",
+            pattern=r"^(sky130|wan2022|milo2021|joshi2020|ideal|.+\.toml)$",
+        ),
     ] = "sky130"
+    cells: Annotated[int, _doc("cells in parallel per synapse, 1 to 8", ge=1, le=8)] = 2
+    age_s: Annotated[float, _doc("seconds since the cells were programmed, at least 0 (drift)", ge=0, le=1e12)] = 0.0
     unit_kohm: Annotated[float, _doc("resistance of a weight of one threshold in kOhm, above 0", gt=0, le=1e9)] = 178.2
     wire_ohm: Annotated[float, _doc("resistance of a bit-line segment in ohm, at least 0", ge=0, le=1e6)] = 1.0
     chip: Annotated[int, _doc("seed of the chip: its cells, offsets and noise, 0 to 2^63 - 1", ge=0, le=2**63 - 1)] = 0

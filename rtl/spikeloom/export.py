@@ -370,6 +370,9 @@ def check_fresh(project: Project, folder: Path) -> dict:
             f"(core {manifest.get('hash')}, now {plan.hash}); "
             "run `spikeloom elaborate` again"
         )
+    chip = manifest.get("chip", {}).get("hash")
+    if chip is not None and chip != project.chip.content_hash():
+        raise InputError(f"{folder}: elaborated for another chip or device file; run `spikeloom elaborate` again")
     return manifest
 
 

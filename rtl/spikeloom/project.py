@@ -159,7 +159,7 @@ class Project:
         from spikeloom_analog.chip_model import chip_model
 
         with self.named("core"):
-            return chip_model(self.plan)
+            return chip_model(self.plan, folder=self.folder)
 
     @cached_property
     def virtual_chips(self) -> "VirtualChips":

@@ -14,9 +14,6 @@ from .write_verify import WriteVerifyPlan
 
 __all__ = ["CrossbarPlan", "crossbar_timing", "place_crossbar", "relative_weights"]
 
-CELLS = {"sky130": 2, "ideal": 1}
-"""Cells in parallel per synapse, by device."""
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CrossbarPlan(LayerPlan):
@@ -191,7 +188,7 @@ def place_crossbar(
                 timing=timing,
                 steps=steps,
                 stamps=core.stamps,
-                cells=CELLS[core.device],
+                cells=core.cells,
                 write_verify=WriteVerifyPlan(tolerance=core.tolerance, most_pulses=core.most_pulses),
             )
         )
