@@ -9,19 +9,21 @@ import pytest
 
 from core_bench import check_core, check_cycles, check_memories, run_core
 from projects import write_config
+from spikeloom.chip import chip_files
 from spikeloom.config import VirtualConfig
-from spikeloom.errors import InputError
+from spikeloom.errors import InputError, SpikeloomError
 from spikeloom.export import elaborate
 from spikeloom.mapping.plan import plan_core
 from spikeloom.mapping.virtual_cost import VirtualCost
 from spikeloom.network.connections import Connection
 from spikeloom.network.integer import IntegerLayer, IntegerNetwork, Leak
-from spikeloom.project import Project
+from spikeloom.project import Inputs, Project
 from spikeloom.vectors import expected_streams, load_flag, stimulus_words
 from spikeloom_analog.virtual import EngineParameters, virtual_chips
 from spikeloom_analog.virtual.port import EnginePort, Request, requests
 from spikeloom_sim.batch import simulated
 from spikeloom_sim.flow import SimulationOptions, run_bench, simulate_build
+from spikeloom_synth.flow import SynthOptions, synthesise
 
 STEPS = 4
 NOISY = EngineParameters(comparator_noise=4e-3, noise_limit=4.0)
@@ -246,9 +248,6 @@ def test_python_model_and_recording_agree(tmp_path, engine, cores):
     names = [port["name"] for port in view["ports"]]
     run("model", "spikeloom_sim.digital_bench", sources, "tiny_chip", data, names)
     # (c) the recording, of these inputs.
-    from spikeloom.chip import chip_files
-    from spikeloom.project import Inputs
-
     given = Inputs(spikes=spikes, current=None, labels=None, values=None, shape=(12,))
     place = tmp_path / "recorded"
     place.mkdir()
@@ -271,3 +270,23 @@ def test_simulate_command_agrees(tmp_path):
     assert result["mismatches"] == {"spikes": 0, "decisions": 0, "readouts": None, "potentials": None, "cycles": 0}
     with pytest.raises(InputError, match="potentials: accepted on a core whose neurons are digital"):
         simulate_build(made, tmp_path / "build", SimulationOptions(potentials=True))
+
+
+@pytest.mark.synth
+def test_digital_side_is_synthesised_and_plays_with_the_recording(tmp_path):
+    """Area, memories and power of the module without its engines; the netlist gives the words of the bench."""
+    given = Inputs(spikes=unseen(3), current=None, labels=None, values=None, shape=(12,))
+    elaborate(project(tmp_path), tmp_path / "build", inputs=given)
+    result = synthesise(tmp_path / "build", SynthOptions(fpga=()), skip_missing=True)
+    assert result["area"]["cells"] > 100
+    names = {memory["instance"].split(".")[-1] for memory in result["memories"]["instances"]}
+    assert {"events", "dispatch", "weights0"} <= names
+    assert not any("membrane" in name for name in names)
+    broken = tmp_path / "build/chip/replay/tiny_fc1_rows.mem"
+    lines = broken.read_text().splitlines()
+    broken.write_text("".join(f"{int(line, 16) & ~7:x}\n" for line in lines))  # nobody ever fires
+    with pytest.raises(SpikeloomError, match="events_out differs"):
+        synthesise(tmp_path / "build", SynthOptions(fpga=()), skip_missing=True)
+    elaborate(project(tmp_path, cores="one"), tmp_path / "shared", inputs=given)
+    with pytest.raises(InputError, match=r"core 'fc0_fc1': .* accepted for power: core.cores = 'layer'"):
+        synthesise(tmp_path / "shared", SynthOptions(fpga=()), skip_missing=True)

@@ -265,8 +265,15 @@ def bench_workload(build: Path, manifest: dict) -> Workload:
     }
     if not expected:
         raise InputError(f"{build / 'bench'}: no expected_*.mem; elaborate again")
-    name, layers = manifest["name"], manifest.get("chip", {}).get("layers", ())
-    answers = {f"analog_{x['name']}": build / "chip" / "replay" / f"{name}_{x['name']}_clocks.mem" for x in layers}
+    name, chip, replay = manifest["name"], manifest.get("chip", {}), build / "chip" / "replay"
+    answers = {f"analog_{x['name']}": replay / f"{name}_{x['name']}_clocks.mem" for x in chip.get("layers", ())}
+    for core in chip.get("cores", ()):
+        if len(core["layers"]) > 1:
+            raise InputError(
+                f"core {core['name']!r}: analog engines that several layers share, which take turns in no "
+                "recorded order; accepted for power: core.cores = 'layer'"
+            )
+        answers[f"analog_{core['name']}"] = replay / f"{name}_{core['name']}_rows.mem"
     inferences = sum(item >> (bits["events_in"] - 1) for kind, item in items if kind == 0)
     # With direct input currents, part of the work comes through the load port and is no synaptic operation.
     direct = any(kind == 1 for kind, _ in items[warmup:])

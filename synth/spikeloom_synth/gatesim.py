@@ -44,7 +44,7 @@ class Workload:
     """{output stream: file of the words that it must deliver, in hex, one a line}; others are not checked."""
     answers: dict[str, Path] = field(default_factory=dict)
     """{analog port: file of a replay memory}: the lowest bits of its words are what `spike` of that port is after each
-    cycle in which its `run` or `clear` is 1."""
+    cycle in which its `run` or `clear` is 1; of engines, what `fired` is after each cycle in which `go` is 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -360,7 +360,10 @@ class _Table:
         def nets(member: str) -> list[int]:
             return [self.number[net] for net in self.netlist.ports[f"{port}__{member}"][1]]
 
-        when, pins = nets("run") + nets("clear"), nets("spike")
+        if f"{port}__go" in self.netlist.ports:
+            when, pins = nets("go"), nets("fired")
+        else:
+            when, pins = nets("run") + nets("clear"), nets("spike")
         heads = " ".join(map(str, (len(when), *when, len(pins), *pins, len(words))))
         self.answers.append("\n".join([heads, *words]))
 
