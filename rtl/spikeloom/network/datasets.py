@@ -80,7 +80,7 @@ def load_digits_split(seed: int = 0) -> Dataset:
         raise InputError(f"seed = {seed!r}: accepted is an integer from 0 to {(1 << 64) - 1}")
     from sklearn.datasets import load_digits  # a second to import: only when asked for
 
-    pixels, labels = load_digits(return_X_y=True)
+    pixels, labels = (np.asarray(each) for each in load_digits(return_X_y=True))
     draw = np.random.Philox(key=int(seed)).random_raw(len(labels))
     test = np.zeros(len(labels), bool)
     test[np.argsort(draw, kind="stable")[:DIGITS_TEST]] = True

@@ -82,7 +82,10 @@ class SpikeCapture(wiring.Component):
         ):
             total = Signal(range((1 << COUNTER_BITS) + columns), name=f"{counter.name}_next")
             count = Signal(range(columns + 1), name=f"{counter.name}_more")  # added a cycle later: a shorter path
-            m.d.sync += count.eq(sum(what[n] for n in range(columns)))
+            more: Value = Const(0)
+            for n in range(columns):
+                more = more + what[n]
+            m.d.sync += count.eq(more)
             m.d.comb += total.eq(counter + count)
             m.d.sync += counter.eq(Mux(total[COUNTER_BITS:].any(), (1 << COUNTER_BITS) - 1, total))
         return m
