@@ -262,9 +262,10 @@ def test_python_model_and_recording_agree(tmp_path, engine, cores):
 
 
 @pytest.mark.cosim
-def test_simulate_command_agrees(tmp_path):
-    """The batch runner: spikes, decisions and the cycles of the model."""
-    made = project(tmp_path)
+@pytest.mark.parametrize("core", [{}, {"weights": "loaded", "cores": "one"}, {"engines": 2, "slots": 2}])
+def test_simulate_command_agrees(tmp_path, core):
+    """The batch runner: spikes, decisions and the cycles of the model; tables and weights loaded, several passes."""
+    made = project(tmp_path, **core)
     elaborate(made, tmp_path / "build")
     result = simulate_build(made, tmp_path / "build", SimulationOptions(inputs=40))
     assert result["mismatches"] == {"spikes": 0, "decisions": 0, "readouts": None, "potentials": None, "cycles": 0}
