@@ -1,0 +1,96 @@
+"""N-MNIST through the digital twin of a virtual core on compiled RTL: equality, cycles of a spike, use of issue slots.
+
+Every network of the zoo for these recordings, all held-out recordings one after the other, against the reference and
+the cost model. A lone spike in front of a tick delays it by the cycles that the spike takes.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from _common import data_folder, main, scratch, stream, zoo_project
+
+from spikeloom.config import DataConfig, VirtualConfig
+from spikeloom.export import elaborate
+from spikeloom.mapping.virtual_cost import VirtualCost, VirtualReport
+from spikeloom.network import zoo
+from spikeloom.project import Project
+from spikeloom_sim.batch import CompiledDesign, compile_design
+
+ALL = 1 << 30  # more recordings than there are
+ENGINES, SLOTS, CLOCK_MHZ = 16, 256, 100.0
+LONE = 64
+"""Sources whose lone spike is timed."""
+
+
+def lone_spikes(project: Project, design: CompiledDesign, place: Path) -> dict:
+    """Cycles by which one spike delays the answer, less its dispatch rows (less 1 without any): 0 for all."""
+    entry = project.plan.layers[0]
+    rows = entry.touched_rows()[0]  # type: ignore[union-attr]
+    steps = project.config.input.steps
+    chosen = stream(61).choice(len(rows), LONE, replace=False)
+    spikes = np.zeros((LONE + 1, steps, len(rows)), np.uint8)
+    spikes[1 + np.arange(LONE), 0, chosen] = 1
+    result = design.run(spikes, isolated=True, processes=1)
+    extra = result.latency[1:] - result.latency[0]
+    return {
+        "lengths": [int(rows[chosen].min()), int(rows[chosen].max())],
+        "cycles_beyond_length": sorted({int(n) for n in extra - np.maximum(rows[chosen], 1)}),
+    }
+
+
+def of_network(name: str) -> dict:
+    """The figures of one network."""
+    data = DataConfig(set="nmnist", path=str(data_folder("nmnist")))
+    core = VirtualConfig(kind="virtual", engines=ENGINES, slots=SLOTS)
+    project = zoo_project(name, data=data, core=core)
+    inputs = project.inputs(ALL)
+    trace = project.reference(inputs)
+    labels = np.asarray(inputs.labels)
+    model = project.cost
+    assert isinstance(model, VirtualCost)
+    reports = model.cycles(inputs.spikes, trace.spikes)
+    with scratch() as folder:
+        place = Path(folder)
+        design = compile_design(place / name, elaborate(project, place / name, inputs=project.inputs(2)))
+        result = design.run(inputs.spikes, isolated=True, processes=1)
+        lone = lone_spikes(project, design, place)
+    assert result.decisions is not None
+    layers: dict = {}
+    for report in reports:
+        for layer in report.layers:
+            assert isinstance(layer, VirtualReport)
+            found = layers.setdefault(layer.name, {"places": 0, "used": 0, "rows": 0, "events": 0})
+            found["places"] += layer.lane_slots
+            found["used"] += layer.useful_lane_slots
+            found["rows"] += layer.weight_rows
+            found["events"] += layer.events_in
+    latency = np.array([report.latency for report in reports])
+    return {
+        "recordings": len(labels),
+        "mismatches": {
+            "spikes": int((result.spikes != trace.spikes[-1]).sum()),
+            "decisions": int((result.decisions[:, 0] != trace.decision(project.plan.decision)).sum()),
+            "cycles": int((result.latency != latency).sum()),
+        },
+        "accuracy": float((result.decisions[:, 0] == labels).mean()),
+        "latency_cycles_median": float(np.median(latency)),
+        "recordings_per_second": round(1e6 * CLOCK_MHZ / float(np.mean(latency)), 1),
+        "lone_spike": lone,
+        "rows_per_event": {n: round(each["rows"] / max(1, each["events"]), 2) for n, each in layers.items()},
+        "places_used": {n: round(each["used"] / max(1, each["places"]), 4) for n, each in layers.items()},
+        "places_used_all": round(
+            sum(each["used"] for each in layers.values()) / sum(each["places"] for each in layers.values()), 4
+        ),
+        "memory_bits": model.memory_bits,
+    }
+
+
+def measure() -> dict:
+    """The figures of docs/virtual.md."""
+    names = [name for name in zoo.names() if zoo.settings(name)["data"] == "nmnist"]
+    answer: dict = {"engines": ENGINES, "slots": SLOTS, "clock_mhz": CLOCK_MHZ}
+    return answer | {name: of_network(name) for name in names}
+
+
+if __name__ == "__main__":
+    main(measure, __doc__ or "")
