@@ -69,7 +69,7 @@ def of_network(name: str) -> dict:
         "recordings": len(labels),
         "mismatches": {
             "spikes": int((result.spikes != trace.spikes[-1]).sum()),
-            "decisions": int((result.decisions[:, 0] != trace.decision(project.plan.decision)).sum()),
+            "decisions": int((result.decisions[:, 0] != trace.decision("count")).sum()),
             "cycles": int((result.latency != latency).sum()),
         },
         "accuracy": float((result.decisions[:, 0] == labels).mean()),
