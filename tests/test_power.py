@@ -57,7 +57,7 @@ def write(path, items):
 def test_energy_by_hand(tmp_path):
     netlist, libraries, plain, options = map_text(ECHO, "echo", tmp_path)
     assert netlist.counts() == {"DFF": 5}
-    workload = Workload(stimulus=write(tmp_path / "items.mem", ITEMS), name="seven items", sops=4)
+    workload = Workload(stimulus=write(tmp_path / "items.mem", ITEMS), name="seven items", sops=4, dense_operations=10)
     power, activity = measure(netlist, libraries, plain, options, workload, tmp_path, images=tmp_path)
     # Cycle 0 offers item 0; the register shows item n in cycle n + 1; the run ends when the last one is shown.
     cycles = len(ITEMS) + 1
@@ -81,6 +81,9 @@ def test_energy_by_hand(tmp_path):
     summary = power.summary()
     assert summary["energy_per_inference_j"]["total"] == pytest.approx(total * cycles / CLOCK, rel=1e-5)
     assert summary["energy_per_sop_j"]["total"] == pytest.approx(total * cycles / CLOCK / 4, rel=1e-5)
+    joule = total * cycles / CLOCK
+    assert summary["tops_per_w"]["performed"] == pytest.approx(2 * 4 / joule / 1e12, rel=1e-5)
+    assert summary["tops_per_w"]["dense_equivalent"] == pytest.approx(2 * 10 / joule / 1e12, rel=1e-5)
     assert summary["label"]["workload"] == "seven items"
     assert (summary["label"]["clock_mhz"], summary["label"]["voltage_v"]) == (100.0, 2.0)
     assert summary["label"]["tool"] == f"OpenSTA {sta_version()}"

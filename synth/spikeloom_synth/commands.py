@@ -90,6 +90,10 @@ def _rows(result: dict[str, Any]) -> list[list[Any]]:
             if parts := power.get(key):
                 logic, memory = parts["logic"] * scale, parts["memory_assumed"] * scale
                 rows.append([text, f"{logic:.3g} {unit} logic + {memory:.3g} {unit} memories (assumed)"])
+        tops = power.get("tops_per_w") or {}
+        if tops.get("performed"):
+            shown = f"{tops['performed']:.3g} performed, {tops['dense_equivalent']:.3g} dense-equivalent"
+            rows.append(["TOPS/W, 2 per multiply-add", f"{shown} (memories assumed)"])
     for family, counts in (result.get("fpga") or {}).items():
         blocks = sum(counts["block_rams"].values())
         rows.append([f"FPGA {family}", f"{counts['luts']} LUT, {counts['flip_flops']} FF, {blocks} block RAM"])

@@ -279,19 +279,21 @@ def bench_workload(build: Path, manifest: dict) -> Workload:
     direct = any(kind == 1 for kind, _ in items[warmup:])
     # Of a chip the synapses are analog: no operation of them is in this netlist.
     counted = not direct and not answers
-    sops = _synaptic_operations(build, manifest, [item for kind, item in items if kind == 0]) if counted else None
+    events = [item for kind, item in items if kind == 0]
+    sops, dense = _operations(build, manifest, events) if counted else (None, None)
     return Workload(
         stimulus=stimulus,
         name=f"{manifest['name']}: the {inferences} inputs of its bench",
         warmup=warmup,
         sops=sops,
+        dense_operations=dense,
         expected=expected,
         answers=answers,
     )
 
 
-def _synaptic_operations(build: Path, manifest: dict, events: list[int]) -> int:
-    """Spikes delivered to non-zero weights, counted by the reference simulator."""
+def _operations(build: Path, manifest: dict, events: list[int]) -> tuple[int, int]:
+    """Spikes delivered to non-zero weights, counted by the reference simulator, and dense multiply-adds."""
     import numpy as np
 
     from spikeloom.items import AddressMap, EventSlots, decode_events
@@ -305,7 +307,8 @@ def _synaptic_operations(build: Path, manifest: dict, events: list[int]) -> int:
     ticks = sum(word >> (slots.bits - 2) & 1 for word in events)
     words = np.array(events, dtype=np.uint64)
     spikes = decode_events(words, batch=ticks // steps, steps=steps, addressing=addressing, slots=slots)
-    return int(synaptic_operations(network, spikes, simulate(network, spikes).spikes).sum())
+    sops = int(synaptic_operations(network, spikes, simulate(network, spikes).spikes).sum())
+    return sops, ticks * sum(layer.dense_operations for layer in network.layers)
 
 
 def synthesise(

@@ -40,6 +40,8 @@ class Workload:
     """So many leading items (such as the loading of the weights) are played but not measured."""
     sops: int | None = None
     """Synaptic operations of the whole workload (spikes delivered to non-zero weights), if known."""
+    dense_operations: int | None = None
+    """Multiply-adds of networks of the same shape that are not event-driven, of the whole workload, if known."""
     expected: dict[str, Path] = field(default_factory=dict)
     """{output stream: file of the words that it must deliver, in hex, one a line}; others are not checked."""
     answers: dict[str, Path] = field(default_factory=dict)

@@ -35,6 +35,7 @@ class Power:
     cycles: int
     inferences: int
     sops: int | None
+    dense_operations: int | None
     internal_w: float
     switching_w: float
     leakage_w: float
@@ -64,6 +65,12 @@ class Power:
         logic = self.logic_w * self.seconds_per_inference
         memory = self.memory_w * self.seconds_per_inference
         per_sop = self.inferences / self.sops if self.sops else None
+
+        def tops_per_w(operations: int | None) -> float | None:
+            """A multiply-add counts as two operations; memories are included, with their assumed energy."""
+            joule = (logic + memory) * self.inferences
+            return 2 * operations / joule / 1e12 if operations and joule else None
+
         return {
             "power_w": {
                 "internal": self.internal_w,
@@ -77,6 +84,10 @@ class Power:
             "energy_per_inference_j": {"logic": logic, "memory_assumed": memory, "total": logic + memory},
             "energy_per_sop_j": per_sop
             and {"logic": logic * per_sop, "memory_assumed": memory * per_sop, "total": (logic + memory) * per_sop},
+            "tops_per_w": {
+                "performed": tops_per_w(self.sops),
+                "dense_equivalent": tops_per_w(self.dense_operations),
+            },
             "cycles_per_inference": self.cycles / self.inferences,
             "inferences": self.inferences,
             "sops_per_inference": None if self.sops is None else self.sops / self.inferences,
@@ -243,6 +254,7 @@ def measure(
         cycles=activity.cycles,
         inferences=activity.inferences,
         sops=workload.sops,
+        dense_operations=workload.dense_operations,
         internal_w=total("internal_w"),
         switching_w=total("switching_w"),
         leakage_w=total("leakage_w"),

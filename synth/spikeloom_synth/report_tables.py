@@ -171,8 +171,14 @@ def _energy_table(build: Build) -> Table | None:
     memory = sum(sum(parts) for parts in memories.values())
     rows.append(["total", *(si(value, "J", 3) for value in totals), si(sum(totals), "J"), si(memory, "J", 3)])
     columns = "block | internal# | switching# | clock pins# | leakage# | cells# | memories, assumed#"
-    label = conditions(((build.synthesis or {}).get("power") or {})["label"])
-    return Table(title="Energy of an inference", columns=_columns(columns), rows=rows, note=label)
+    power = (build.synthesis or {}).get("power") or {}
+    note, tops = conditions(power["label"]), power.get("tops_per_w") or {}
+    if tops.get("performed"):
+        note += (
+            f". TOPS/W, a multiply-add being two operations, memories included: {tops['performed']:.3g} of the "
+            f"synaptic operations performed, {tops['dense_equivalent']:.3g} of those of a dense network of this shape"
+        )
+    return Table(title="Energy of an inference", columns=_columns(columns), rows=rows, note=note)
 
 
 def _area_table(build: Build) -> Table | None:

@@ -4,7 +4,6 @@ JSON: `schema`, the SHA-256 of the integer network, `layers` {name: `engine` and
 placement is known to be}. The last layer of a network is not in it: its neurons stay in order.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,18 +13,12 @@ import numpy as np
 
 from ..errors import InputError
 from ..network.integer import IntegerNetwork
-from ..network.storage import network_bytes
 from ..output import write_atomic
 from .placement import Placement, Problem
 
-__all__ = ["network_digest", "read_mapping", "write_mapping"]
+__all__ = ["read_mapping", "write_mapping"]
 
 SCHEMA = 1
-
-
-def network_digest(network: IntegerNetwork) -> str:
-    """SHA-256 of a network, hex digits."""
-    return hashlib.sha256(network_bytes(network)).hexdigest()
 
 
 def write_mapping(path: Path | str, network: IntegerNetwork, placements: Mapping[str, Placement]) -> Path:
@@ -42,7 +35,7 @@ def write_mapping(path: Path | str, network: IntegerNetwork, placements: Mapping
         }
         for name, placed in placements.items()
     }
-    content = {"schema": SCHEMA, "network": network_digest(network), "layers": layers}
+    content = {"schema": SCHEMA, "network": network.content_hash(), "layers": layers}
     return write_atomic(path, json.dumps(content, sort_keys=True, indent=None, separators=(",", ":")) + "\n")
 
 
@@ -63,7 +56,7 @@ def read_mapping(
         raise InputError(f"{path}: {reason}; accepted: a file that `spikeloom map` wrote") from None
     if not isinstance(content, dict) or content.get("schema") != SCHEMA or not isinstance(content.get("layers"), dict):
         raise InputError(f"{path}: no mapping of schema {SCHEMA}; accepted: a file that `spikeloom map` wrote")
-    digest = network_digest(network)
+    digest = network.content_hash()
     if content.get("network") != digest:
         raise InputError(
             f"{path}: made for network {str(content.get('network'))[:16]}; accepted here is one for {digest[:16]}: run "
