@@ -26,11 +26,11 @@ from spikeloom.network.datasets import Dataset, NMnist, load_mnist, read_nmnist
 from spikeloom.network.integer import IntegerNetwork
 from spikeloom.network.nir_import import import_nir
 from spikeloom.network.quantise import Calibration, QuantiseOptions, quantise
-from spikeloom.network.recipes import RECIPES, ConvRecipe, Recipe
+from spikeloom.network.recipes import RECIPES, EventRecipe, Recipe
 from spikeloom.network.reference import simulate
 from spikeloom.tools import require_tool
 
-TASKS: dict[str, tuple[Recipe | ConvRecipe, int]] = {  # with the number of seeds
+TASKS: dict[str, tuple[Recipe | EventRecipe, int]] = {  # with the number of seeds
     "nmnist": (dataclasses.replace(RECIPES["nmnist"], epochs=24, leak_shift=(2, 2, 2)), 5),  # type: ignore[dict-item]
     "mnist": (dataclasses.replace(RECIPES["mnist8"], epochs=2), 3),  # type: ignore[dict-item]
 }
@@ -93,14 +93,14 @@ def train(job: tuple[str, str, int, str]) -> dict[str, Any]:
     return result
 
 
-def half(recipe: Recipe | ConvRecipe, data: Dataset | NMnist, *, train: bool, count: int | None = None) -> tuple:
+def half(recipe: Recipe | EventRecipe, data: Dataset | NMnist, *, train: bool, count: int | None = None) -> tuple:
     """Coded inputs of one half, a batch at a time, and the labels."""
     if isinstance(data, Dataset):
         assert isinstance(recipe, Recipe)
         x, y = (data.train_x, data.train_y) if train else (data.test_x, data.test_y)
         x, y = x[:count], y[:count]
         return (rate(x[k : k + BATCH], recipe.steps, recipe.max_rate) for k in range(0, len(x), BATCH)), y
-    assert isinstance(recipe, ConvRecipe)
+    assert isinstance(recipe, EventRecipe)
     recordings, labels = data.half(train=train, count=count)
     coding = CodingOptions(coding="events", steps=recipe.steps, step_us=recipe.step_us)
     inputs = int(np.prod(data.shape))
@@ -108,14 +108,14 @@ def half(recipe: Recipe | ConvRecipe, data: Dataset | NMnist, *, train: bool, co
     return (encode_spikes(coding, part, inputs) for part in parts), labels
 
 
-def accuracy(network: IntegerNetwork, recipe: Recipe | ConvRecipe, data: Dataset | NMnist) -> float:
+def accuracy(network: IntegerNetwork, recipe: Recipe | EventRecipe, data: Dataset | NMnist) -> float:
     """Share of the test half that the integer network decides rightly."""
     batches, labels = half(recipe, data, train=False)
     decided = np.concatenate([simulate(network, spikes).decision("count") for spikes in batches])
     return float((decided == labels).mean())
 
 
-def convert(network: IntegerNetwork, recipe: Recipe | ConvRecipe, data: Dataset | NMnist) -> tuple:
+def convert(network: IntegerNetwork, recipe: Recipe | EventRecipe, data: Dataset | NMnist) -> tuple:
     """The network with linear leaks that are fitted on the training half, and the report of the quantiser."""
     batches, labels = half(recipe, data, train=True, count=CALIBRATION)
     spikes = np.concatenate(list(batches))

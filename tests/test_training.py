@@ -19,7 +19,8 @@ from spikeloom.network.quantise import Calibration, QuantiseOptions, quantise
 from spikeloom.network.reference import simulate
 from spikeloom.network.sequence import SequenceTask
 
-NAMES = ("digits", "interception", "mnist4", "mnist8", "mnist_linear", "nmnist", "recurrent")
+EVENTS = ("nmnist", "nmnist_mlp", "nmnist_mlp_pruned", "nmnist_pruned")
+NAMES = ("digits", "interception", "mnist4", "mnist8", "mnist_linear", *EVENTS, "recurrent")
 PICTURES = ("digits", "mnist4", "mnist8", "mnist_linear")
 FITTED = tuple(name for name in NAMES if name != "interception")  # see test_interception for the other
 SHORT = {"epochs": 2, "seed": 3, "progress": False}
@@ -184,11 +185,27 @@ def reached_on_events(name, data):
     return network, float((trace.decision(table["decision"]) == labels).mean())
 
 
-def test_nmnist_reaches_what_is_recorded(data_folder):
-    network, reached = reached_on_events("nmnist", read_nmnist(data_folder / "nmnist"))
-    assert reached == pytest.approx(zoo.settings("nmnist")["accuracy"], abs=1e-6)
-    assert reached >= 0.92
-    assert sum(layer.connections[0].is_convolution for layer in network.layers) >= 2
+@pytest.mark.parametrize(
+    ("name", "wanted"), [("nmnist", 0.92), ("nmnist_mlp", 0.9), ("nmnist_mlp_pruned", 0.9), ("nmnist_pruned", 0.92)]
+)
+def test_nmnist_reaches_what_is_recorded(name, wanted, data_folder):
+    network, reached = reached_on_events(name, read_nmnist(data_folder / "nmnist"))
+    assert reached == pytest.approx(zoo.settings(name)["accuracy"], abs=1e-6)
+    assert reached >= wanted
+    convolutions = sum(layer.connections[0].is_convolution for layer in network.layers)
+    assert convolutions == (0 if "mlp" in name else 2)
+
+
+@pytest.mark.parametrize(("name", "zeros"), [("nmnist_mlp_pruned", 0.9), ("nmnist_pruned", 0.7)])
+def test_pruned_networks_are_sparse(name, zeros):
+    table, (network, _) = zoo.settings(name), quantised(name)
+    arrays = [layer.connections[0].weights for layer in network.layers]
+    assert sum(int((array == 0).sum()) for array in arrays) >= zeros * sum(array.size for array in arrays)
+    assert table["prune"] == list(training.RECIPES[name].prune)
+    for layer, array, share in zip(network.layers, arrays, table["prune"], strict=True):
+        part = (array != 0).mean()
+        assert part == pytest.approx(table["nonzero_weights"][layer.name], abs=1e-4)
+        assert part <= 1 - share + 0.5 / array.size
 
 
 def test_recurrent_network_needs_its_feedback():
@@ -312,7 +329,8 @@ def test_committed_record_is_in_the_form_that_train_writes(tmp_path):
         (
             "digit",
             {},
-            "network 'digit': `train` knows digits, interception, mnist4, mnist8, mnist_linear, nmnist, recurrent; "
+            "network 'digit': `train` knows digits, interception, mnist4, mnist8, mnist_linear, "
+            "nmnist, nmnist_mlp, nmnist_mlp_pruned, nmnist_pruned, recurrent; "
             "did you mean 'digits'",
         ),
         ("digits", {"seed": -1}, "seed = -1: accepted is an integer from 0 to 18446744073709551615"),
@@ -471,6 +489,11 @@ LEAKS = {
     "given": {"leak": "linear", "linear_decay": "odd"},
     "learnt": {"leak": "linear", "learn_decay": True},
 }
+EVENT_LAYERS = {
+    "convolutions": {},
+    "dense": {"channels": (), "kernel": (), "stride": (), "hidden": (50, 20)},
+    "both": {"channels": (8,), "kernel": (5,), "stride": (2,), "hidden": (20,)},
+}
 
 
 def with_leak(name, leak, **changes):
@@ -529,15 +552,24 @@ def recordings_like_nmnist(folder, count=12):
     return read_nmnist(folder)
 
 
-@pytest.mark.parametrize("leak", ["shift", "given", "learnt"])
-def test_the_forward_pass_on_maps_is_the_reference(need_torch, tmp_path, leak):
+@pytest.mark.parametrize(
+    ("layers", "leak"),
+    [
+        ("convolutions", "shift"),
+        ("convolutions", "given"),
+        ("convolutions", "learnt"),
+        ("dense", "shift"),
+        ("both", "given"),
+    ],
+)
+def test_the_forward_pass_on_recordings_is_the_reference(need_torch, tmp_path, layers, leak):
     import torch
 
-    from spikeloom.network.training_events import ConvModel
+    from spikeloom.network.training_events import EventModel
 
-    recipe = with_leak("nmnist", leak, potential_bits=11)
+    recipe = with_leak("nmnist", leak, potential_bits=11, **EVENT_LAYERS[layers])
     data = recordings_like_nmnist(tmp_path)
-    model = ConvModel(recipe, data, seed=1)
+    model = EventModel(recipe, data, seed=1)
     with torch.no_grad():
         for weights in model.weights:
             weights *= 3
@@ -554,14 +586,17 @@ def test_the_forward_pass_on_maps_is_the_reference(need_torch, tmp_path, leak):
     for got, expected in zip(model.layers(given), trace.spikes, strict=True):
         assert (got.detach().flatten(2).numpy().transpose(1, 0, 2) == expected).all()
         assert 0 < expected.sum() < expected.size
-    assert trace.potentials[1].min() == network.layers[1].v_min  # the clamp was at work
+    assert any(v.min() == layer.v_min for v, layer in zip(trace.potentials, network.layers, strict=True))  # clamped
+    names = {"convolutions": ["conv1", "conv2", "fc"], "dense": ["fc1", "fc2", "fc3"], "both": ["conv1", "fc1", "fc2"]}
+    assert [layer.name for layer in network.layers] == names[layers]
+    assert training.nir_bytes(network)  # which imports it again
 
 
 def test_distortion_moves_and_loses_events(need_torch, tmp_path):
-    from spikeloom.network.training_events import ConvModel
+    from spikeloom.network.training_events import EventModel
 
     data = recordings_like_nmnist(tmp_path)
-    model = ConvModel(training.RECIPES["nmnist"], data, seed=1)
+    model = EventModel(training.RECIPES["nmnist"], data, seed=1)
     first, second = (model.distorted(np.arange(9), np.random.default_rng(seed)) for seed in (0, 1))
     assert (first != second).any()
     assert (model.distorted(np.arange(9), np.random.default_rng(0)) == first).all()
@@ -671,6 +706,8 @@ def test_training_with_a_learnt_decay_goes_on_after_an_interruption(need_torch, 
         ({"leak": "exponential"}, "leak = 'exponential': accepted are shift, linear"),
         ({"learn_decay": True}, "a linear decay with leak = 'shift'; accepted is leak = 'linear'"),
         ({"linear_decay": (1, 2)}, "a linear decay with leak = 'shift'; accepted is leak = 'linear'"),
+        ({"prune": (0.5, 1.0)}, r"prune = \(0\.5, 1\.0\): accepted are shares of at least 0 and below 1"),
+        ({"prune": (-0.1, 0.5)}, r"prune = \(-0\.1, 0\.5\): accepted are shares"),
         (
             {"leak": "linear", "linear_decay": (1, 65)},
             r"linear_decay = \(1, 65\): accepted is an integer of at least 1 for each of 2 layers, at most their thre",
@@ -678,9 +715,75 @@ def test_training_with_a_learnt_decay_goes_on_after_an_interruption(need_torch, 
         ({"leak": "linear", "linear_decay": (1,)}, r"linear_decay = \(1,\): accepted is"),
     ],
 )
-def test_a_recipe_with_a_leak_that_does_not_fit_is_refused(changes, message):
+def test_a_recipe_that_does_not_fit_is_refused(changes, message):
     with pytest.raises(InputError, match=message):
         dataclasses.replace(training.RECIPES["digits"], **changes)
+
+
+def test_the_pruned_share_grows_over_the_middle_of_the_training():
+    recipe = dataclasses.replace(training.RECIPES["digits"], prune=(0.8, 0.4))
+    shares = {0.0: 0, 0.2: 0, 0.4: 0.875, 0.6: 1, 1.0: 1}  # halfway, 1 - (1/2)**3
+    for done, part in shares.items():
+        assert recipe.pruned(done) == pytest.approx((0.8 * part, 0.4 * part))
+    assert training.RECIPES["digits"].pruned(1.0) == ()
+
+
+def test_the_smallest_weights_are_pruned_and_stay_so(need_torch):
+    import torch
+
+    from spikeloom.network.training_torch import Pruning
+
+    recipe = dataclasses.replace(training.RECIPES["digits"], prune=(0.75, 0.0))
+    first = torch.tensor([[0.1, -0.2, 0.3, -0.4], [0.8, -0.7, 0.6, -0.5]], requires_grad=True)
+    second = torch.tensor([0.1, 0.2], requires_grad=True)
+    pruning = Pruning(recipe, [first, second])
+    pruning.step(0.2)
+    assert (first != 0).all()
+    pruning.step(0.4)  # round(0.75 * 0.875 * 8) = 5
+    assert first.ne(0).tolist() == [[False] * 4, [True, True, True, False]]
+    with torch.no_grad():
+        first[0] = 9.0  # an optimiser with momentum moves them
+    again = Pruning(recipe, [first, second])
+    again.load_state_dict(pruning.state_dict())
+    again.step(0.41)
+    assert first.ne(0).tolist() == [[False] * 4, [True, True, True, False]]
+    again.step(0.6)
+    again.step(1.0)
+    assert first.ne(0).tolist() == [[False] * 4, [True, True, False, False]]
+    assert second.ne(0).all()
+
+
+def test_a_pruned_training_goes_on_after_an_interruption(need_torch, monkeypatch, tmp_path):
+    shares = (0.8, 0.4)
+    monkeypatch.setitem(training.RECIPES, "digits", dataclasses.replace(training.RECIPES["digits"], prune=shares))
+    from spikeloom.network import training_torch
+
+    out, real = tmp_path / "digits.nir", training_torch.fit
+    batches = len(load_digits_split().train_x) // training.RECIPES["digits"].batch
+
+    def interrupted(*arguments, advance, **options):
+        def stop(done, total, note):
+            if done == batches + 1:
+                raise KeyboardInterrupt
+
+        return real(*arguments, advance=stop, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training_torch, "fit", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            training.train("digits", out=out, **SHORT)
+    whole = training.train("digits", **SHORT)
+    assert training.train("digits", out=out, **SHORT).nir == whole.nir
+    assert whole.table["prune"] == [0.8, 0.4]
+    for layer, share in zip(whole.network.layers, shares, strict=True):
+        assert 0 < whole.table["nonzero_weights"][layer.name] <= 1 - share + 1e-3
+    assert whole.table["accuracy"] > 0.5
+
+
+def test_pruning_needs_a_share_for_each_array(need_torch, monkeypatch):
+    monkeypatch.setitem(training.RECIPES, "digits", dataclasses.replace(training.RECIPES["digits"], prune=(0.5,)))
+    with pytest.raises(InputError, match=r"prune = \(0\.5,\): accepted is a share for each of 2 arrays of weights"):
+        training.train("digits", **SHORT)
 
 
 def test_gradients_pass_the_roundings(need_torch):

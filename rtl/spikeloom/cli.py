@@ -333,7 +333,11 @@ def play(
 @app.command()
 def train(
     name: Annotated[
-        str, typer.Argument(help="recipe: digits, mnist4, mnist8, mnist_linear, nmnist, recurrent or interception")
+        str,
+        typer.Argument(
+            help="recipe: digits, mnist4, mnist8, mnist_linear, nmnist, nmnist_mlp, nmnist_mlp_pruned, nmnist_pruned, "
+            "recurrent or interception"
+        ),
     ],
     data: Annotated[Path | None, typer.Option(help="folder of MNIST or N-MNIST (the others need none)")] = None,
     output: Annotated[Path | None, typer.Option("-o", "--out", help="NIR file to write (default: NAME.nir)")] = None,

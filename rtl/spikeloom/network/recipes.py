@@ -1,6 +1,6 @@
 """How the networks of the zoo are trained: one table entry each."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -10,14 +10,16 @@ from . import sequence
 from .connections import Connection
 from .integer import IntegerLayer, Leak
 
-__all__ = ["RECIPES", "AnyRecipe", "ConvRecipe", "EvolutionRecipe", "Leaky", "Recipe", "SequenceRecipe"]
+__all__ = ["RECIPES", "AnyRecipe", "EventRecipe", "EvolutionRecipe", "FittedRecipe", "Recipe", "SequenceRecipe"]
 
 NMNIST_SHAPE = (2, 34, 34)
+PRUNE_FROM, PRUNE_TO = 0.2, 0.6
+"""Shares of the batches between which weights are pruned: those that stay are trained before, meanwhile and after."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Leaky:
-    """The leak of the potentials, which every recipe has.
+class FittedRecipe:
+    """What every recipe has that gradients train: the leak of the potentials, and pruning.
 
     Parameters
     ----------
@@ -30,6 +32,11 @@ class Leaky:
         theta / 2**(k + 1), so that the two kinds of leak can be compared under one recipe.
     learn_decay : bool
         Train d along with the weights, from there.
+    threshold : tuple of int
+        theta of each layer.
+    prune : tuple of float
+        Share of each array of weights that the training sets to 0, the smallest magnitudes first: none up to
+        `PRUNE_FROM` of the batches, then more with each batch, all from `PRUNE_TO` on; none is pruned without it.
 
     Raises
     ------
@@ -42,8 +49,11 @@ class Leaky:
     linear_decay: tuple[int, ...] | None = None
     learn_decay: bool = False
     threshold: tuple[int, ...]
+    prune: tuple[float, ...] = ()
 
     def __post_init__(self):
+        if not all(0 <= share < 1 for share in self.prune):
+            raise InputError(f"prune = {self.prune}: accepted are shares of at least 0 and below 1")
         if self.leak not in ("shift", "linear"):
             raise InputError(f"leak = {self.leak!r}: accepted are shift, linear")
         if self.leak != "linear" and (self.learn_decay or self.linear_decay is not None):
@@ -57,6 +67,15 @@ class Leaky:
                 f"linear_decay = {given}: accepted is an integer of at least 1 for each of {len(self.threshold)} "
                 f"layers, at most their thresholds {self.threshold}"
             )
+
+    def pruned(self, done: float) -> tuple[float, ...]:
+        """The share of each array that is 0 when this share of the batches is done; none for a recipe without pruning.
+
+        S (1 - (1 - p)**3), p from 0 to 1 between `PRUNE_FROM` and `PRUNE_TO` (Zhu and Gupta, "To prune, or not to
+        prune", 2017): fast while many weights matter little, slow towards the end.
+        """
+        part = min(1.0, max(0.0, (done - PRUNE_FROM) / (PRUNE_TO - PRUNE_FROM)))
+        return tuple(share * (1 - (1 - part) ** 3) for share in self.prune)
 
     def amounts(self) -> tuple[int, ...]:
         """d of each layer before training; none for the shift."""
@@ -74,7 +93,7 @@ class Leaky:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe(Leaky):
+class Recipe(FittedRecipe):
     """How a network with one hidden layer is trained. Pairs hold the value of the hidden and of the output layer.
 
     Parameters
@@ -87,8 +106,8 @@ class Recipe(Leaky):
         Widths, of both layers.
     threshold : (int, int)
         theta, powers of two: cheap comparators, and weights that are exact in any float.
-    leak, leak_shift, linear_decay, learn_decay
-        See `Leaky`.
+    leak, leak_shift, linear_decay, learn_decay, prune
+        See `FittedRecipe`.
     steps, max_rate : int, float
         Rate coding in training, and of the accuracy that is reported.
     also : tuple of (steps, max_rate)
@@ -140,10 +159,10 @@ class Recipe(Leaky):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConvRecipe(Leaky):
-    """A convolutional network on recorded events: convolutions, then a fully connected layer of the classes.
+class EventRecipe(FittedRecipe):
+    """A network on recorded events: convolutions, then fully connected layers, the last one that of the classes.
 
-    Tuples hold one value per layer, the last one that of the fully connected layer where it has one.
+    There may be no convolution. Tuples hold one value per layer.
 
     Parameters
     ----------
@@ -151,12 +170,14 @@ class ConvRecipe(Leaky):
         nmnist.
     channels, kernel, stride : tuple of int
         Of the convolutions; a padding of half the kernel keeps the edges.
+    hidden : tuple of int
+        Neurons of the fully connected layers before that of the classes.
     weight_bits, potential_bits : int
         Widths, of all layers.
     threshold : tuple of int
         theta, powers of two.
-    leak, leak_shift, linear_decay, learn_decay
-        See `Leaky`.
+    leak, leak_shift, linear_decay, learn_decay, prune
+        See `FittedRecipe`.
     steps, step_us : int, float
         Time steps and their length in microseconds.
     epochs, batch, learning_rate : int, int, float
@@ -168,9 +189,10 @@ class ConvRecipe(Leaky):
     """
 
     data: Literal["nmnist"]
-    channels: tuple[int, ...]
-    kernel: tuple[int, ...]
-    stride: tuple[int, ...]
+    channels: tuple[int, ...] = ()
+    kernel: tuple[int, ...] = ()
+    stride: tuple[int, ...] = ()
+    hidden: tuple[int, ...] = ()
     weight_bits: int
     potential_bits: int
     steps: int
@@ -195,19 +217,23 @@ class ConvRecipe(Leaky):
         return tuple(maps)
 
     def layers(self, weights: list[np.ndarray], amounts: tuple[int, ...] | None = None) -> tuple[IntegerLayer, ...]:
-        """The layers with these weights: [channels, source channels, kernel, kernel] each, then [10, fan_in]."""
-        layers, maps = [], self.maps()
+        """The layers with these weights: [channels, source channels, kernel, kernel] each, then [neurons, fan_in]."""
+        layers, convolutions = [], len(self.channels)
+        shapes: list[tuple[int, ...]] = [*self.maps(), *((neurons,) for neurons in self.hidden)]
+        if not convolutions:  # of a flattened input, an import knows the size alone
+            shapes[0] = (int(np.prod(shapes[0])),)
         for index, array in enumerate(weights):
-            flat = index == len(self.channels)
+            flat = index >= convolutions
+            name = f"fc{index - convolutions + 1}" if self.hidden else "fc"
             layers.append(
                 IntegerLayer(
-                    name="fc" if flat else f"conv{index + 1}",
+                    name=name if flat else f"conv{index + 1}",
                     connections=(
-                        Connection(weights=array, source_shape=maps[index])
+                        Connection(weights=array, source_shape=shapes[index])
                         if flat
                         else Connection(
                             weights=array,
-                            source_shape=maps[index],
+                            source_shape=shapes[index],
                             stride=(self.stride[index], self.stride[index]),
                             padding=(self.kernel[index] // 2, self.kernel[index] // 2),
                         ),
@@ -223,7 +249,7 @@ class ConvRecipe(Leaky):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SequenceRecipe(Leaky):
+class SequenceRecipe(FittedRecipe):
     """A recurrent layer of neurons with a synaptic current, and a leaky read-out, on `sequence`.
 
     Pairs hold the value of the hidden layer and of the read-out.
@@ -240,8 +266,8 @@ class SequenceRecipe(Leaky):
         Widths.
     threshold : (int, int)
         theta of the hidden layer, and the number that stands for 1 in the read-out; powers of two.
-    leak, leak_shift, linear_decay, learn_decay
-        Of the potentials: see `Leaky`.
+    leak, leak_shift, linear_decay, learn_decay, prune
+        See `FittedRecipe`; the leak is that of the potentials.
     current_shift : int
         Of the synaptic current.
     epochs, batch, learning_rate, clip : int, int, float, float
@@ -323,8 +349,37 @@ class EvolutionRecipe:
     learning_rate: float
 
 
-AnyRecipe = Recipe | ConvRecipe | SequenceRecipe | EvolutionRecipe
+AnyRecipe = Recipe | EventRecipe | SequenceRecipe | EvolutionRecipe
 
+
+NMNIST = EventRecipe(
+    data="nmnist",
+    channels=(8, 16),
+    kernel=(5, 3),
+    stride=(2, 2),
+    weight_bits=8,
+    potential_bits=12,
+    threshold=(256, 256, 256),
+    leak_shift=(3, 3, 3),
+    steps=15,
+    step_us=20_000.0,
+    epochs=80,
+    batch=32,
+    learning_rate=3e-3,
+)
+NMNIST_MLP = EventRecipe(
+    data="nmnist",
+    hidden=(100,),
+    weight_bits=8,
+    potential_bits=12,
+    threshold=(256, 256),
+    leak_shift=(3, 3),
+    steps=15,
+    step_us=20_000.0,
+    epochs=80,
+    batch=32,
+    learning_rate=3e-3,
+)
 
 RECIPES: dict[str, AnyRecipe] = {
     "digits": Recipe(
@@ -399,21 +454,10 @@ RECIPES: dict[str, AnyRecipe] = {
         learning_rate=2e-3,
         hidden_limit=12.0,
     ),
-    "nmnist": ConvRecipe(
-        data="nmnist",
-        channels=(8, 16),
-        kernel=(5, 3),
-        stride=(2, 2),
-        weight_bits=8,
-        potential_bits=12,
-        threshold=(256, 256, 256),
-        leak_shift=(3, 3, 3),
-        steps=15,
-        step_us=20_000.0,
-        epochs=80,
-        batch=32,
-        learning_rate=3e-3,
-    ),
+    "nmnist": NMNIST,
+    "nmnist_mlp": NMNIST_MLP,
+    "nmnist_mlp_pruned": replace(NMNIST_MLP, prune=(0.902, 0.5)),
+    "nmnist_pruned": replace(NMNIST, prune=(0.5, 0.7, 0.71)),
     "recurrent": SequenceRecipe(
         data="sequence",
         hidden=48,

@@ -14,7 +14,7 @@ import numpy as np
 import snntorch.surrogate  # pyright: ignore[reportMissingImports]
 import torch  # pyright: ignore[reportMissingImports]
 
-from .recipes import Leaky
+from .recipes import FittedRecipe
 
 __all__ = ["Leaks", "clamp", "fire", "leak", "lif", "linear_leak", "on_grid", "parameter", "stream", "through"]
 
@@ -61,7 +61,7 @@ class Leaks:
     `learnt` are the linear decays in the unit of the threshold, one number per layer; empty where they are given.
     """
 
-    def __init__(self, recipe: Leaky):
+    def __init__(self, recipe: FittedRecipe):
         self.recipe, self.given = recipe, recipe.amounts()
         self.learnt: list[torch.Tensor] = []
         if recipe.learn_decay:

@@ -43,7 +43,7 @@ from .datasets import Dataset, NMnist, load_digits_split, load_mnist, read_nmnis
 from .integer import INPUT, IntegerLayer, IntegerNetwork
 from .nir_import import import_nir
 from .quantise import QuantiseOptions, quantise
-from .recipes import RECIPES, AnyRecipe, ConvRecipe, EvolutionRecipe, Recipe, SequenceRecipe
+from .recipes import RECIPES, AnyRecipe, EventRecipe, EvolutionRecipe, Recipe, SequenceRecipe
 from .reference import simulate
 from .sequence import SequenceTask
 
@@ -55,7 +55,7 @@ MEASURE_BATCH = 500
 NOISE_STEPS = 100
 NOISE_SAMPLES = 20
 
-DataRecipe = Recipe | ConvRecipe | SequenceRecipe
+DataRecipe = Recipe | EventRecipe | SequenceRecipe
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -89,7 +89,7 @@ def train(
     Parameters
     ----------
     name : str
-        digits, mnist8, mnist4, mnist_linear, nmnist, recurrent or interception.
+        A key of `RECIPES`.
     data : path, optional
         Folder of the MNIST idx files or of the N-MNIST recordings; not for the others, which need none.
     out : path, optional
@@ -440,7 +440,7 @@ def _measure(network: IntegerNetwork, dataset: Dataset, steps: int, max_rate: fl
 
 
 def _measure_events(
-    network: IntegerNetwork, recipe: ConvRecipe | SequenceRecipe, dataset: NMnist | SequenceTask
+    network: IntegerNetwork, recipe: EventRecipe | SequenceRecipe, dataset: NMnist | SequenceTask
 ) -> dict[str, Any]:
     """Accuracy on the test half of recorded events, and mean spikes per step of each layer."""
     recordings, labels = dataset.half(train=False)
@@ -525,6 +525,7 @@ def _table(
             if recipe.leak == "linear"
             else {"leak_shift": {layer.name: layer.leak.shifts[0] for layer in layers}}
         ),
+        **({"prune": list(recipe.prune)} if recipe.prune else {}),
         "accumulator_bits": {layer.name: round(float(layer.accumulator_bits().mean()), 3) for layer in layers},
         "nonzero_weights": {layer.name: _nonzero(layer) for layer in layers},
         "sha256": hashlib.sha256(content).hexdigest(),

@@ -1,27 +1,29 @@
-"""The models that are trained on recorded events: convolutions on N-MNIST, and recurrence on the sequence task."""
+"""The models that are trained on recorded events: N-MNIST, and recurrence on the sequence task."""
+
+from itertools import pairwise
 
 import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
 
 from .coding import CodingOptions, encode_spikes
 from .datasets import NMnist
-from .recipes import ConvRecipe, SequenceRecipe
+from .recipes import EventRecipe, SequenceRecipe
 from .sequence import SequenceTask
 from .straight_through import Leaks, clamp, fire, leak, lif, on_grid, parameter, stream
 
-__all__ = ["ConvModel", "SequenceModel"]
+__all__ = ["EventModel", "SequenceModel"]
 
 LOGIT_SCALE = 12.5  # from output spikes per step to the logits of the cross entropy
-ACTIVE = 0.2, 0.1  # share of the sources that the first weights of a convolution and of the last layer are scaled for
+ACTIVE = 0.2, 0.1  # share of the sources that the first weights of a convolution and of other layers are scaled for
 CLASSES = 10
 
 
-class ConvModel:
-    """Weights and the forward pass of a `ConvRecipe`."""
+class EventModel:
+    """Weights and the forward pass of a `EventRecipe`."""
 
     clip = None
 
-    def __init__(self, recipe: ConvRecipe, data: NMnist, seed: int):
+    def __init__(self, recipe: EventRecipe, data: NMnist, seed: int):
         self.recipe, self.leaks = recipe, Leaks(recipe)
         recordings, labels = data.half(train=True)
         self.labels = torch.from_numpy(labels)
@@ -31,8 +33,9 @@ class ConvModel:
             parameter(rng, (channels, source[0], kernel, kernel), (ACTIVE[0] * source[0] * kernel**2) ** -0.5)
             for channels, kernel, source in zip(recipe.channels, recipe.kernel, maps, strict=False)
         ]
-        fan_in = int(np.prod(maps[-1]))
-        self.weights.append(parameter(rng, (CLASSES, fan_in), 0.5 * (ACTIVE[1] * fan_in) ** -0.5))
+        widths = (int(np.prod(maps[-1])), *recipe.hidden, CLASSES)
+        for fan_in, neurons in pairwise(widths):
+            self.weights.append(parameter(rng, (neurons, fan_in), 0.5 * (ACTIVE[1] * fan_in) ** -0.5))
 
     @property
     def samples(self) -> int:

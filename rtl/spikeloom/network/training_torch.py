@@ -14,10 +14,10 @@ from ..errors import InputError
 from ..output import write_atomic
 from .coding import rate
 from .datasets import Dataset, NMnist
-from .recipes import AnyRecipe, ConvRecipe, Recipe, SequenceRecipe
+from .recipes import AnyRecipe, EventRecipe, FittedRecipe, Recipe, SequenceRecipe
 from .sequence import SequenceTask
 from .straight_through import Leaks, lif, on_grid, parameter, stream
-from .training_events import ConvModel, SequenceModel
+from .training_events import EventModel, SequenceModel
 
 __all__ = ["fit"]
 
@@ -61,17 +61,18 @@ def fit(
 
 
 def _fit(recipe, dataset, seed, checkpoint, key, advance) -> tuple[list[np.ndarray], tuple[int, ...]]:
-    kinds = {Recipe: _Model, ConvRecipe: ConvModel, SequenceRecipe: SequenceModel}
+    kinds = {Recipe: _Model, EventRecipe: EventModel, SequenceRecipe: SequenceModel}
     model = kinds[type(recipe)](recipe, dataset, seed)
     batches = model.samples // recipe.batch
     if batches == 0:
         raise InputError(f"{model.samples} training samples: accepted are at least {recipe.batch}, one batch")
     total = batches * recipe.epochs
+    pruning = Pruning(recipe, model.weights)
     optimiser = torch.optim.Adam(_parameters(model), lr=recipe.learning_rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, recipe.learning_rate, total_steps=total, pct_start=WARM_UP
     )
-    parts = {"optimiser": optimiser, "schedule": schedule}
+    parts = {"optimiser": optimiser, "schedule": schedule, "pruning": pruning}
     first = _load(checkpoint, key, model, parts)
     if checkpoint is not None:
         _save(checkpoint, key, model, parts, first)  # a disk that refuses says so before the work
@@ -87,12 +88,49 @@ def _fit(recipe, dataset, seed, checkpoint, key, advance) -> tuple[list[np.ndarr
                 torch.nn.utils.clip_grad_norm_(_parameters(model), model.clip)
             optimiser.step()
             schedule.step()
+            pruning.step((epoch * batches + batch + 1) / total)
             right += good
             share = right / ((batch + 1) * recipe.batch)
             advance(epoch * batches + batch + 1, total, f"epoch {epoch + 1}/{recipe.epochs}, training {share:.1%}")
         if checkpoint is not None:
             _save(checkpoint, key, model, parts, epoch + 1)
     return [array.detach().numpy().astype(np.int64) for array in model.integers()], model.leaks.amounts()
+
+
+class Pruning:
+    """The weights that a recipe prunes: what is 0 stays 0.
+
+    Raises
+    ------
+    InputError
+        Where the recipe does not say one share for each array of weights.
+    """
+
+    def __init__(self, recipe: FittedRecipe, weights: list[torch.Tensor]):
+        self.recipe, self.weights = recipe, weights
+        if len(recipe.prune) not in (0, len(weights)):
+            raise InputError(
+                f"prune = {recipe.prune}: accepted is a share for each of {len(weights)} arrays of weights"
+            )
+        self.masks = [torch.ones_like(array, dtype=torch.bool) for array in weights] if recipe.prune else []
+
+    def step(self, done: float) -> None:
+        """Set the weights that are to be 0 to 0, when this share of the batches is done."""
+        with torch.no_grad():
+            for number, (mask, share) in enumerate(zip(self.masks, self.recipe.pruned(done), strict=True)):
+                array = self.weights[number]
+                array *= mask
+                if (least := round(share * array.numel())) > array.numel() - int(mask.sum()):
+                    mask &= array.abs() > array.abs().view(-1).kthvalue(least).values
+                    array *= mask
+
+    def state_dict(self) -> dict:
+        """What a checkpoint keeps."""
+        return {"masks": self.masks}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Go on with the masks of a checkpoint."""
+        self.masks = state["masks"]
 
 
 def _parameters(model) -> list[torch.Tensor]:
