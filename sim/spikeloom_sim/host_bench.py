@@ -368,7 +368,9 @@ async def starts_anew_after_a_soft_reset(dut):
                 offered.append(held)
 
     cocotb.start_soon(watch())
-    for _ in range(2):
+    for attempt in range(12):
+        if attempt >= 2 and offered:  # a short piece of an input need not make the last layer spike
+            break
         await _load(play)
         sink.pause = True
         sink.clear_pause_generator()
