@@ -12,9 +12,10 @@ from spikeloom.cores.accelerator import Accelerator
 from spikeloom.export import verilog
 from spikeloom.items import AddressMap, EventSlots
 from spikeloom.mapping.cost import CostModel
-from spikeloom.mapping.plan import CorePlan
+from spikeloom.mapping.plan import CorePlan, plan_core
 from spikeloom.mapping.sweep import SweepPlan
 from spikeloom.mapping.virtual import VirtualPlan
+from spikeloom.network.reference import simulate
 from spikeloom_sim.streams import held, stream_get, stream_put, watchdog
 
 
@@ -253,3 +254,11 @@ def check_memories(plan: CorePlan, model: CostModel) -> None:
     """The model lists the memories that the exported design instantiates."""
     memories = {(each.name, each.port_type, each.depth, each.width) for each in model.memories}
     assert memories == {(each.name, each.port_type, each.depth, each.width) for each in verilog(plan, "core").memories}
+
+
+def play(network, core, spikes, **options):
+    """Play `spikes` to `network` on `core`, all of it compared with the reference; returns plan and run."""
+    plan = plan_core(network, core, steps=spikes.shape[1])
+    run = run_core(plan, spikes, **options)
+    check_core(plan, spikes, run, simulate(network, spikes, potentials=True))
+    return plan, run

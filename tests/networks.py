@@ -146,3 +146,11 @@ def random_spec(
         "theta": None if readout else theta,
         "r": None if readout else r or theta,
     }
+
+
+def random_spikes(key: int, batch: int, steps: int, inputs: int) -> np.ndarray:
+    """Silence, everything at once, and what lies between, step by step."""
+    rng = np.random.Generator(np.random.Philox(key))
+    spikes = rng.random((batch, steps, inputs)) < rng.random((batch, steps, 1))
+    kinds = rng.integers(0, 6, (batch, steps, 1))
+    return np.where(kinds == 0, 0, np.where(kinds == 1, 1, spikes)).astype(np.uint8)

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
-from core_bench import check_core, check_cycles, check_memories, run_core
+from core_bench import check_core, check_cycles, check_memories, play, run_core
 from graph_networks import random_graph
-from networks import network_of, random_spec
+from networks import network_of, random_spec, random_spikes
 from projects import of_network
 from spikeloom.blocks.sram import Sram, verilog_body
 from spikeloom.config import CimConfig
@@ -37,21 +37,6 @@ RESETS = ("zero", "subtract", "delayed_zero", "delayed_subtract", "none")
 
 def cim(**keys) -> CimConfig:
     return CimConfig(kind="cim", probe=True, **keys)
-
-
-def random_spikes(key: int, batch: int, steps: int, inputs: int) -> np.ndarray:
-    """Silence, everything at once, and what lies between, step by step."""
-    rng = np.random.Generator(np.random.Philox(key))
-    spikes = rng.random((batch, steps, inputs)) < rng.random((batch, steps, 1))
-    kinds = rng.integers(0, 6, (batch, steps, 1))
-    return np.where(kinds == 0, 0, np.where(kinds == 1, 1, spikes)).astype(np.uint8)
-
-
-def play(network, core, spikes, **options):
-    plan = plan_core(network, core, steps=spikes.shape[1])
-    run = run_core(plan, spikes, **options)
-    check_core(plan, spikes, run, simulate(network, spikes, potentials=True))
-    return plan, run
 
 
 @pytest.mark.parametrize(("seed", "sequential"), [(seed, seed % 3 == 2) for seed in range(30)])

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core_bench import check_core, check_cycles, check_memories, run_core
+from core_bench import check_cycles, check_memories, play, run_core
 from graph_networks import random_graph, random_graph_spikes
-from networks import network_of, random_spec
+from networks import network_of, random_spec, random_spikes
 from spikeloom.config import VirtualConfig
 from spikeloom.errors import InputError
 from spikeloom.mapping.image import image_words
@@ -34,21 +34,6 @@ def seeds(count: int) -> list:
 
 def virtual(**keys) -> VirtualConfig:
     return VirtualConfig(kind="virtual", **keys)
-
-
-def random_spikes(key: int, batch: int, steps: int, inputs: int) -> np.ndarray:
-    """Silence, everything at once, and what lies between, step by step."""
-    rng = np.random.Generator(np.random.Philox(key))
-    spikes = rng.random((batch, steps, inputs)) < rng.random((batch, steps, 1))
-    kinds = rng.integers(0, 6, (batch, steps, 1))
-    return np.where(kinds == 0, 0, np.where(kinds == 1, 1, spikes)).astype(np.uint8)
-
-
-def play(network, core, spikes, **options):
-    plan = plan_core(network, core, steps=spikes.shape[1])
-    run = run_core(plan, spikes, **options)
-    check_core(plan, spikes, run, simulate(network, spikes, potentials=True))
-    return plan, run
 
 
 def random_network(rng: random.Random, *, zeros: float = 0.0) -> IntegerNetwork:

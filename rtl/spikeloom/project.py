@@ -151,7 +151,7 @@ class Project:
 
         direct = self.config.input.coding == "current"
         with self.named():
-            return cost_model(self.network, self.core, steps=self.config.input.steps, direct=direct)
+            return cost_model(self.network, self.core, steps=self.config.input.steps, direct=direct, plan=self.plan)
 
     @cached_property
     def chip(self) -> "ChipModel":

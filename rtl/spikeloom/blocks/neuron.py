@@ -12,7 +12,7 @@ from amaranth.hdl import *
 
 from ..network.integer import IntegerLayer, Leak
 
-__all__ = ["NeuronParameters", "add_small", "fires", "leaked", "per_layer", "saturate"]
+__all__ = ["NeuronParameters", "add_small", "fires", "leaked", "next_start", "per_layer", "saturate", "step_end"]
 
 Parameter = int | Value
 
@@ -126,6 +126,31 @@ def _fit(value: Value, bits: int) -> Value:
         return value[:bits]
     fill = value[-1] if value.shape().signed else Const(0, 1)
     return Cat(value, fill.replicate(bits - len(value)))
+
+
+def step_end(m: Module, layer: IntegerLayer, acc: Value, p: NeuronParameters, *, name: object) -> tuple[Value, Value]:
+    """Spike flag and potential of a neuron at the end of a step, from its sum `acc`: signals fire`name`, v`name`."""
+    fire = Signal(name=f"fire{name}")
+    v = Signal(signed(layer.potential_bits), name=f"v{name}")
+    if layer.threshold is not None:
+        m.d.comb += fire.eq(fires(acc, p.threshold))
+    u = saturate(acc, layer.potential_bits)
+    if layer.reset == "zero":
+        u = Mux(fire, 0, u)
+    elif layer.reset == "subtract":
+        u = Mux(fire, u - p.subtracts, u)
+    m.d.comb += v.eq(u)
+    return fire, v
+
+
+def next_start(v: Value, fire: Value, layer: IntegerLayer, p: NeuronParameters) -> Value:
+    """What the next step starts from: leak(v), and a delayed reset where the neuron spiked."""
+    after = leaked(v, layer.leak.kind, layer.leak.fraction_bits, p)
+    if layer.reset == "delayed_zero":
+        return Mux(fire, 0, after)
+    if layer.reset == "delayed_subtract":
+        return after - Mux(fire, p.subtracts, 0)
+    return after
 
 
 def per_layer(values, layer: Value):

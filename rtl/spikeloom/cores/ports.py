@@ -5,7 +5,6 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect
 
 from ..blocks.events import EventQueue, event_signature
-from ..blocks.neuron import NeuronParameters, fires, saturate
 from ..blocks.serialiser import GroupSerialiser
 from ..blocks.sram import Sram
 from ..items import address_bits
@@ -116,21 +115,6 @@ class LayerEngine(wiring.Component):
         if plan.bias_loaded:
             _write_rows(m, biases, self.load_bias)
         return biases
-
-    def _fired(self, m: Module, lane: int, acc, p: NeuronParameters) -> tuple[Value, Value]:
-        """Spike flag and potential of the neuron in `lane` at the end of a step, from its sum `acc`."""
-        layer = self.plan.layer
-        fire = Signal(name=f"fire{lane}")
-        v = Signal(signed(layer.potential_bits), name=f"v{lane}")
-        if self._fires:
-            m.d.comb += fire.eq(fires(acc, p.threshold))
-        u = saturate(acc, layer.potential_bits)
-        if layer.reset == "zero":
-            u = Mux(fire, 0, u)
-        elif layer.reset == "subtract":
-            u = Mux(fire, u - p.subtracts, u)
-        m.d.comb += v.eq(u)
-        return fire, v
 
     def _serialised(self, m: Module, *, pitch: int | None = None):
         """The stream of flag groups whose spikes leave on `o`, through the spike queue where there is one."""

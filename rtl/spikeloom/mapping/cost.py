@@ -19,7 +19,7 @@ from ..network.reference import arriving, synaptic_operations
 from .bursts import Chain, is_dense_chain, spike_pattern, spike_queue
 from .graph_cycles import play_graph, touched_rows
 from .memories import MemoryCost, core_memories
-from .plan import LayerPlan, plan_core
+from .plan import CorePlan, LayerPlan, plan_core
 from .sweep import SweepPlan
 from .words import fullest, packed
 
@@ -110,6 +110,8 @@ class CostModel:
         Time steps of one input; sizes the spike counters of the decision unit.
     direct : bool
         The bias of the first layer arrives with each input (direct current coding).
+    plan : CorePlan, optional
+        The plan of just that, where there is one already.
 
     Raises
     ------
@@ -120,11 +122,19 @@ class CostModel:
     core: Any
     """Its configuration, of its own kind."""
 
-    def __init__(self, network: IntegerNetwork, core: CoreConfig, *, steps: int, direct: bool = False):
+    def __init__(
+        self,
+        network: IntegerNetwork,
+        core: CoreConfig,
+        *,
+        steps: int,
+        direct: bool = False,
+        plan: CorePlan | None = None,
+    ):
         if steps < 1:
             raise InputError(f"steps = {steps}: accepted is at least 1")
         self.network, self.core, self.steps, self.direct = network, core, steps, direct
-        self.plan = plan_core(network, core, steps=steps, direct=direct)
+        self.plan = plan or plan_core(network, core, steps=steps, direct=direct)
         self.lanes = tuple(entry.lanes for entry in self.plan.layers)
         self.groups = tuple(entry.groups for entry in self.plan.layers)
         self.decision = self.plan.decision

@@ -6,12 +6,15 @@ from .cim_cost import CimCost
 from .cost import CostModel
 from .crossbar_cost import CrossbarCost
 from .folded_cost import FoldedCost
+from .plan import CorePlan
 from .virtual_cost import VirtualCost
 
 __all__ = ["cost_model"]
 
 
-def cost_model(network: IntegerNetwork, core: CoreConfig, *, steps: int, direct: bool = False) -> CostModel:
+def cost_model(
+    network: IntegerNetwork, core: CoreConfig, *, steps: int, direct: bool = False, plan: CorePlan | None = None
+) -> CostModel:
     """The cost model for the kind and the schedule of `core`; see `CostModel`."""
     if isinstance(core, CrossbarConfig):
         kind = CrossbarCost
@@ -21,4 +24,4 @@ def cost_model(network: IntegerNetwork, core: CoreConfig, *, steps: int, direct:
         kind = CimCost
     else:
         kind = FoldedCost if core.schedule == "folded" else CostModel
-    return kind(network, core, steps=steps, direct=direct)  # type: ignore[arg-type]  (of its own kind, as just seen)
+    return kind(network, core, steps=steps, direct=direct, plan=plan)  # type: ignore[arg-type]  (of its own kind, as just seen)

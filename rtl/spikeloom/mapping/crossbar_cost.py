@@ -23,6 +23,7 @@ from .bursts import LAST, TICK, Decision, Outputs
 from .cost import CostModel, CycleReport, LayerReport
 from .crossbar import CrossbarPlan
 from .memories import REGISTER_DEPTH
+from .plan import CorePlan
 
 __all__ = ["CrossbarCost"]
 
@@ -32,8 +33,17 @@ LONG = 1 << 30
 class CrossbarCost(CostModel):
     """Memories and cycles of `network` on arrays; parameters and errors as of `CostModel`."""
 
-    def __init__(self, network: IntegerNetwork, core: CrossbarConfig, *, steps: int, direct: bool = False):
-        super().__init__(network, core, steps=steps, direct=direct)  # type: ignore[arg-type]  (it is planned, no more)
+    def __init__(
+        self,
+        network: IntegerNetwork,
+        core: CrossbarConfig,
+        *,
+        steps: int,
+        direct: bool = False,
+        plan: CorePlan | None = None,
+    ):
+        # It is planned with this configuration, and no more.
+        super().__init__(network, core, steps=steps, direct=direct, plan=plan)  # type: ignore[arg-type]
         self._arrays = [entry for entry in self.plan.layers if isinstance(entry, CrossbarPlan)]
 
     def cycles(

@@ -18,6 +18,7 @@ from ..errors import InputError
 from ..network.integer import IntegerNetwork, signed_bits
 from .bursts import LAST, LONG_AGO, SPIKE, TICK, Decision, Grouped, Outputs, Readout
 from .cost import MARGIN, CostModel, CycleReport, LayerReport, MemoryCost
+from .plan import CorePlan
 
 __all__ = ["FoldedCost", "FoldedReport"]
 
@@ -47,8 +48,16 @@ class FoldedReport(CycleReport):
 class FoldedCost(CostModel):
     """Memories and cycles of `network` on one engine; parameters and errors as of `CostModel`."""
 
-    def __init__(self, network: IntegerNetwork, core: DigitalConfig, *, steps: int, direct: bool = False):
-        super().__init__(network, core, steps=steps, direct=direct)
+    def __init__(
+        self,
+        network: IntegerNetwork,
+        core: DigitalConfig,
+        *,
+        steps: int,
+        direct: bool = False,
+        plan: CorePlan | None = None,
+    ):
+        super().__init__(network, core, steps=steps, direct=direct, plan=plan)
         widest = max(layer.neurons for layer in network.layers)
         if isinstance(core.lanes, list):
             raise InputError(f"core.lanes: {core.lanes} was given; accepted on a folded core is one number")

@@ -253,12 +253,16 @@ class _Engine:
             self.core.left["readout"].append(self.readout.outputs.last)
         return last
 
+    def group_taken(self) -> None:
+        """The serialiser has just taken a group."""
+
     def serialise(self) -> Waits:
         """A spike per cycle, then the tick; the next group is taken in the cycle in which the last item leaves."""
         clock, groups, send = self.clock, self.groups, self.outlet.send
         while True:
             neurons, tick = yield from groups.head()
             groups.take()
+            self.group_taken()
             for neuron in neurons:
                 yield clock.now + 1
                 yield from send(neuron, neuron=True)
@@ -552,20 +556,10 @@ class _Virtual(_Engine):
             return self.clock.now >= self.kept_free
         return self.plan.share.layers == 1 or (self.groups.peek() is None and self.clock.now >= self.emptied)
 
-    def serialise(self) -> Waits:
-        """A spike per cycle, then the tick; the next group is taken in the cycle in which the last item leaves."""
-        clock, groups, send = self.clock, self.groups, self.outlet.send
-        while True:
-            neurons, tick = yield from groups.head()
-            groups.take()
-            self.emptied = clock.now + 1
-            clock.at(self.emptied, self.shared.process.wake)
-            for neuron in neurons:
-                yield clock.now + 1
-                yield from send(neuron, neuron=True)
-            if tick is not None:
-                yield clock.now + 1
-                yield from send(tick, neuron=False)
+    def group_taken(self) -> None:
+        """The queue is one shorter from the next cycle on, and a tick may have waited for that."""
+        self.emptied = self.clock.now + 1
+        self.clock.at(self.emptied, self.shared.process.wake)
 
     def sweep(self, tick: int) -> Waits:
         """The rows of a step's end; ends in the cycle in which the last one is done."""

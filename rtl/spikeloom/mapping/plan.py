@@ -19,7 +19,7 @@ from ..config import CimConfig, CoreConfig, CrossbarConfig, DigitalConfig, Virtu
 from ..errors import InputError
 from ..items import AddressMap, EventSlots
 from ..network.integer import IntegerLayer, IntegerNetwork, signed_bits
-from .rows import WORD_BITS, pack_rows
+from .rows import WORD_BITS, bias_bits, pack_rows
 from .sparse import SparsePlan, can_be_sparse
 from .sweep import SweepPlan
 
@@ -117,14 +117,7 @@ class LayerPlan:
     @cached_property
     def bias_bits(self) -> int:
         """Bits of one bias; 0 where the layer has none and can get none."""
-        layer, bounds = self.layer, [int(self.layer.bias.min()), int(self.layer.bias.max())]
-        if self.direct:  # W x + bias with every x in 0 .. 1
-            weights = dense_weights(layer)
-            bounds += [int((np.minimum(weights, 0).sum(axis=1) + layer.bias).min())]
-            bounds += [int((np.maximum(weights, 0).sum(axis=1) + layer.bias).max())]
-        elif self.parameters == "loaded":
-            return max(layer.potential_bits, signed_bits(min(bounds), max(bounds)))
-        return signed_bits(min(bounds), max(bounds)) if self.direct or any(bounds) else 0
+        return bias_bits(self.layer, direct=self.direct, loaded=self.parameters == "loaded")
 
     @cached_property
     def neuron_bits(self) -> np.ndarray:

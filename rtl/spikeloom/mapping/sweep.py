@@ -19,7 +19,7 @@ from ..errors import InputError
 from ..items import AddressMap
 from ..network.connections import Connection
 from ..network.integer import IntegerLayer, Leak, signed_bits
-from .rows import WORD_BITS, pack_rows
+from .rows import WORD_BITS, bias_bits, pack_rows
 
 __all__ = ["AxisEntry", "ConnectionPlan", "SweepPlan", "leak_fields"]
 
@@ -247,13 +247,7 @@ class SweepPlan:
     @cached_property
     def bias_bits(self) -> int:
         """Bits of one bias; 0 where the layer has none and can get none."""
-        layer, bounds = self.layer, [int(self.layer.bias.min()), int(self.layer.bias.max())]
-        if self.direct:  # W x + bias with every x in 0 .. 1
-            low, high = layer.summed_range()
-            bounds += [int((low + layer.bias).min()), int((high + layer.bias).max())]
-        elif self.parameters == "loaded":
-            return max(layer.potential_bits, signed_bits(min(bounds), max(bounds)))
-        return signed_bits(min(bounds), max(bounds)) if self.direct or any(bounds) else 0
+        return bias_bits(self.layer, direct=self.direct, loaded=self.parameters == "loaded")
 
     @cached_property
     def neuron_bits(self) -> np.ndarray:

@@ -24,16 +24,16 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from ..config import VirtualConfig
 from ..errors import InputError
 from ..items import AddressMap, address_bits
-from ..network.integer import INPUT, IntegerLayer, IntegerNetwork, signed_bits
+from ..network.integer import INPUT, IntegerLayer, IntegerNetwork
 from .mapping_file import read_mapping
-from .placement import Placement, Problem, place, problem_of, synapses
+from .placement import Problem, place, problem_of, synapses
 from .plan import SPIKE_QUEUE, LayerPlan
 from .rows import pack_rows
 
@@ -376,17 +376,6 @@ class VirtualPlan(LayerPlan):
             return np.full(self.lanes, self.neuron_bits.max())
         return np.maximum(self.placed(self.neuron_bits).max(axis=0), 2)
 
-    @cached_property
-    def bias_bits(self) -> int:
-        """Bits of one bias; 0 where the layer has none and can get none."""
-        layer, bounds = self.layer, [int(self.layer.bias.min()), int(self.layer.bias.max())]
-        if self.direct:  # W x + bias with every x in 0 .. 1
-            low, high = layer.summed_range()
-            bounds += [int((low + layer.bias).min()), int((high + layer.bias).max())]
-        elif self.parameters == "loaded":
-            return max(layer.potential_bits, signed_bits(min(bounds), max(bounds)))
-        return signed_bits(min(bounds), max(bounds)) if self.direct or any(bounds) else 0
-
     def fixed_digest(self) -> str:
         """SHA-256 of the contents that are hardware, as hex digits."""
         layer, digest = self.layer, hashlib.sha256()
@@ -459,7 +448,7 @@ def place_virtual(
     if core.mapping:
         placed = read_mapping(core.mapping, network, problems)
     else:
-        found = {name: _placed(problem, core.placement) for name, problem in problems.items()}
+        found = {name: place(problem, core.placement, seconds=PLACEMENT_SECONDS) for name, problem in problems.items()}
         placed = {name: (each.engine, each.turn) for name, each in found.items()}
     plans: dict[str, VirtualPlan] = {}
     for index, layer in enumerate(network.layers):
@@ -595,23 +584,6 @@ def _most_passes(core: VirtualConfig) -> int:
     return MOST_TURNS if core.passes == "auto" else core.passes
 
 
-_FOUND: dict[str, Placement] = {}
-"""Placements of this process by the content of their problem: several parts of a command ask for the same one."""
-
-
-def _placed(problem: Problem, method: Literal["greedy", "round_robin"]) -> Placement:
-    """The placement of a layer."""
-    digest = hashlib.sha256(repr((method, problem.shape)).encode())
-    for table in (problem.targets.indptr, problem.targets.indices, problem.targets.data):
-        digest.update(np.asarray(table, np.int64).tobytes())
-    numbers = (problem.engines, problem.slots, problem.weight_depth, problem.rows, problem.passes)
-    digest.update(repr(numbers).encode() + np.asarray(problem.rates).tobytes())
-    key = digest.hexdigest()
-    if key not in _FOUND:
-        _FOUND[key] = place(problem, method, seconds=PLACEMENT_SECONDS)
-    return _FOUND[key]
-
-
 def _check_turns(network: IntegerNetwork, layer: IntegerLayer, core: VirtualConfig, turns: int) -> None:
     """Raise InputError unless an input can be played to `layer` several times before anything leaves it."""
     before, chain = INPUT, True
@@ -688,15 +660,7 @@ def analog_leak(layer: IntegerLayer) -> float:
 
 
 def _check_kind(layer: IntegerLayer) -> None:
-    plain = (
-        layer.current_bits is None
-        and not layer.refractory
-        and layer.adaptation is None
-        and not isinstance(layer.threshold, np.ndarray)
-        and not isinstance(layer.reset_amount, np.ndarray)
-        and not layer.leak.per_neuron
-    )
-    if not plain:
+    if not layer.has_plain_neurons:
         raise InputError(
             f"layer {layer.name!r}: a virtual core takes layers of plain kinds (no synaptic current, refractory "
             "period, adaptation or parameter per neuron); accepted for this one is core.kind = 'digital'"

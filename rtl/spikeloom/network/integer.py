@@ -329,11 +329,8 @@ class IntegerLayer(Layer):
         return sum(low for low, _ in parts), sum(high for _, high in parts)  # type: ignore[return-value]
 
     @property
-    def is_plain(self) -> bool:
-        """Whether the equations are those of the plain kinds, parameters the same for all, connections dense and flat.
-
-        Such a layer fits the engines without a separate update sweep.
-        """
+    def has_plain_neurons(self) -> bool:
+        """Whether the equations are those of the plain kinds, and their parameters the same for all neurons."""
         return (
             self.current_bits is None
             and not self.refractory
@@ -341,7 +338,16 @@ class IntegerLayer(Layer):
             and not isinstance(self.threshold, np.ndarray)
             and not isinstance(self.reset_amount, np.ndarray)
             and not self.leak.per_neuron
-            and all(not c.is_convolution and len(c.source_shape or ()) == 1 for c in self.connections)
+        )
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether neurons are plain, and all connections dense and flat.
+
+        Such a layer fits the engines without a separate update sweep.
+        """
+        return self.has_plain_neurons and all(
+            not c.is_convolution and len(c.source_shape or ()) == 1 for c in self.connections
         )
 
     @property

@@ -10,7 +10,7 @@ and a sweep one more. `lanes` words are changed at a time::
 
 from amaranth.hdl import *
 
-from ...blocks.neuron import NeuronParameters, add_small, leaked
+from ...blocks.neuron import NeuronParameters, add_small, next_start, step_end
 from ...blocks.sram import Sram
 from ...mapping.cim import SequentialPlan
 from ..ports import LayerEngine
@@ -93,7 +93,9 @@ class SequentialEngine(LayerEngine):
                 gated = (weight.as_unsigned() & ~tick.replicate(len(weight))).as_signed()
             acc = Signal(signed(plan.bits), name=f"sum{lane}")
             m.d.comb += acc.eq(add_small(stored.as_signed(), gated, 0, bits=plan.bits))
-            fire, value, word = self._update(m, lane, acc, p)
+            fire, value = step_end(m, layer, acc, p, name=lane)
+            word = Signal(signed(plan.bits), name=f"word{lane}")
+            m.d.comb += word.eq(next_start(value, fire, layer, p))
             fired.append(fire & ~final if lane >= tail else fire)
             values.append(value)
             words.append(Mux(tick, word, acc)[: plan.bits])
@@ -112,16 +114,3 @@ class SequentialEngine(LayerEngine):
             m, spikes, advance, active=active, served=served, flags=fired, group=changed, final=final, last=last
         )
         return m
-
-    def _update(self, m: Module, lane: int, acc, p) -> tuple[Value, Value, Value]:
-        """Spike, potential and the word that the next step starts from, leak(v)."""
-        layer = self.plan.layer
-        fire, v = self._fired(m, lane, acc, p)
-        word = Signal(signed(self.plan.bits), name=f"word{lane}")
-        after = leaked(v, layer.leak.kind, 0, p)
-        if layer.reset == "delayed_zero":
-            after = Mux(fire, 0, after)
-        elif layer.reset == "delayed_subtract":
-            after = after - Mux(fire, p.subtracts, 0)
-        m.d.comb += word.eq(after)
-        return fire, v, word

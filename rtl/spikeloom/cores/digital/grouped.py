@@ -12,7 +12,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect
 
 from ...blocks.events import EventLayout, EventQueue, event_signature
-from ...blocks.neuron import NeuronParameters, add_small, fires, leaked
+from ...blocks.neuron import NeuronParameters, add_small, fires, leaked, step_end
 from ...blocks.sram import Sram
 from ...items import address_bits
 from ..ports import LayerEngine
@@ -162,7 +162,7 @@ class GroupedEngine(LayerEngine):
             with m.If(advance):
                 gated = (weight & adds.replicate(len(weight))).as_signed()
                 m.d.sync += acc.eq(add_small(base, gated, 0, bits=bits))
-            fire, v = self._fired(m, lane, acc, parameters)
+            fire, v = step_end(m, layer, acc, parameters, name=lane)
             # The last group may have lanes without a neuron.
             fired.append(fire & ~final if lane >= tail else fire)
             values.append(v)

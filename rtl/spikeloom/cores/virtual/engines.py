@@ -18,7 +18,7 @@ from amaranth.hdl import *
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ...blocks.neuron import NeuronParameters, add_small, fires, leaked, per_layer, saturate
+from ...blocks.neuron import NeuronParameters, add_small, next_start, per_layer, step_end
 from ...blocks.sram import Sram
 from ...items import address_bits
 from ...mapping.rows import WORD_BITS
@@ -155,7 +155,9 @@ class DigitalEngines(wiring.Component):
         ends = []
         for members in kinds.values():
             p = _of_layer([parameters[index] for index in members], members, held.layer)
-            ends.append((members, *self._end(m, f"{n}_{members[0]}", self.plans[members[0]].layer, acc, p)))
+            layer = self.plans[members[0]].layer
+            fire, v = step_end(m, layer, acc, p, name=f"{n}_{members[0]}")
+            ends.append((members, fire, v, next_start(v, fire, layer, p)))
         fire, v, after = ends[-1][1:]
         for members, *others in ends[:-1]:
             mine = Cat(*[held.layer == index for index in members]).any()
@@ -165,25 +167,6 @@ class DigitalEngines(wiring.Component):
             self.values[n].eq(v),
             word.eq(Mux(held.fires, Mux(held.clears, 0, after), acc)),
         ]
-
-    def _end(self, m: Module, name: str, layer: IntegerLayer, acc, p: NeuronParameters) -> tuple[Value, Value, Value]:
-        """Of a neuron at the end of a step: its spike, its potential, and what the next step starts from."""
-        fire = Signal(name=f"fire{name}")
-        v = Signal(signed(layer.potential_bits), name=f"v{name}")
-        if layer.threshold is not None:
-            m.d.comb += fire.eq(fires(acc, p.threshold))
-        u = saturate(acc, layer.potential_bits)
-        if layer.reset == "zero":
-            u = Mux(fire, 0, u)
-        elif layer.reset == "subtract":
-            u = Mux(fire, u - p.subtracts, u)
-        m.d.comb += v.eq(u)
-        after = leaked(v, layer.leak.kind, layer.leak.fraction_bits, p)
-        if layer.reset == "delayed_zero":
-            after = Mux(fire, 0, after)
-        elif layer.reset == "delayed_subtract":
-            after = after - Mux(fire, p.subtracts, 0)
-        return fire, v, after
 
 
 def _kind(layer: IntegerLayer) -> tuple:
