@@ -4,8 +4,11 @@ Row i of an array is driven at its column 0; the bit line of column j runs down 
 last one. `r_wl`, `r_bl` are ohms per segment; a word line has one segment before each cell, a bit line one after each.
 """
 
+from functools import cache
+
 import numpy as np
 from scipy.linalg import get_lapack_funcs
+from threadpoolctl import ThreadpoolController
 
 from spikeloom.errors import SpikeloomError
 
@@ -114,19 +117,27 @@ def transfer_matrix(g: np.ndarray, r_wl: float, r_bl: float) -> np.ndarray:
     diagonal = np.diag_indices(columns)
     lower = np.tri(columns, dtype=bool)
     word_lines = _word_lines(g, a)
-    for i in range(rows):
-        inverse = _word_line_inverse(word_lines[0][i], word_lines[1][i], lower)
-        transfer[i] = a * g[i] * inverse[:, 0]
-        inverse *= g[i]
-        inverse *= g[i][:, None]
-        above -= inverse
-        above[diagonal] += g[i] + c
-        above = _invert(above, lower)
-        transfer[: i + 1] = transfer[: i + 1] @ above
-        transfer[: i + 1] *= c
-        above *= -c * c
-        above[diagonal] += c
+    # Many products of small matrices: threads of the linear algebra wait for each other longer than they work.
+    with _pools().limit(limits=1, user_api="blas"):
+        for i in range(rows):
+            inverse = _word_line_inverse(word_lines[0][i], word_lines[1][i], lower)
+            transfer[i] = a * g[i] * inverse[:, 0]
+            inverse *= g[i]
+            inverse *= g[i][:, None]
+            above -= inverse
+            above[diagonal] += g[i] + c
+            above = _invert(above, lower)
+            transfer[: i + 1] = transfer[: i + 1] @ above
+            transfer[: i + 1] *= c
+            above *= -c * c
+            above[diagonal] += c
     return transfer
+
+
+@cache
+def _pools() -> ThreadpoolController:
+    """The thread pools of NumPy's and SciPy's linear algebra, looked for once."""
+    return ThreadpoolController()
 
 
 def _word_lines(g: np.ndarray, a: float) -> tuple[np.ndarray, np.ndarray]:
