@@ -1,36 +1,35 @@
-"""Additions in the library's full-adder cells: area and clock before and after, on OSU018 and the libraries at hand.
+"""Additions in the library's full-adder cells: area and clock before and after, on OSU018 and the kits at hand.
 
 For each library and design, at the recipe `area`: gates, full-adder cells, full-adder cells on inverted bits, and what
-`adders = "auto"` saves where all reach the clock. `SPIKELOOM_PDK` is the folder of the further libraries.
+`adders = "auto"` saves where all reach the clock. `SPIKELOOM_PDK` is the folder of the further kits.
 """
 
-import os
+import contextlib
 from pathlib import Path
 
 from _common import fixed_project, main, random_network, scratch, silent_inputs, zoo_project
 
 from spikeloom.config import DigitalConfig
+from spikeloom.errors import ToolMissing
 from spikeloom.export import elaborate
 from spikeloom.tools import find_tool
 from spikeloom_synth.options import CELLS, SynthOptions
+from spikeloom_synth.pdks import find_pdk, pdk_named
 from spikeloom_synth.timing import analyse
 from spikeloom_synth.yosys import design_from_build, liberty_files, map_to_cells, yosys_version
 from spikeloom_synth.yosys import elaborate as read_verilog
 
-LIBRARIES = {
-    "sky130hd": "sky130hd/lib/sky130_fd_sc_hd__tt_025C_1v80.lib*",
-    "gf180": "gf180/lib/gf180mcu_fd_sc_mcu7t5v0__tt_025C_5v00.lib*",
-    "nangate45": "nangate45/lib/NangateOpenCellLibrary_typical.lib*",
-}
+KITS = ("osu018", "sky130hd", "gf180", "nangate45")
 MHZ = 100.0
 
 
-def libraries() -> dict[str, str]:
-    """Name and Liberty file of every library that is here."""
-    found = {"osu018": "osu018"} if find_tool("osu018") else {}
-    root = os.environ.get("SPIKELOOM_PDK")
-    if root:
-        found |= {name: str(path) for name, each in LIBRARIES.items() for path in sorted(Path(root).glob(each))[:1]}
+def installed() -> list[str]:
+    """The kits that are here."""
+    found = []
+    for name in KITS:
+        with contextlib.suppress(ToolMissing):
+            find_pdk(pdk_named(name))
+            found.append(name)
     return found
 
 
@@ -48,17 +47,17 @@ def measure() -> dict:
             build = Path(place, name)
             elaborate(project, build, inputs=silent_inputs(project))
             design, _ = design_from_build(build)
-            for library, path in libraries().items():
+            for library in installed():
                 work = Path(place, f"{name}_{library}")
                 work.mkdir()
-                options = SynthOptions(liberty=path, clock_mhz=MHZ)
+                options = SynthOptions(pdk=library, clock_mhz=MHZ)
                 read, plain = liberty_files(options, work)
                 coarse = read_verilog(design, options, work)
                 key, areas = f"{name}_{library}", {}
                 for adders in ("gates", *CELLS):
                     folder = work / adders
                     folder.mkdir()
-                    given = SynthOptions(liberty=path, clock_mhz=MHZ, adders=adders)
+                    given = SynthOptions(pdk=library, clock_mhz=MHZ, adders=adders)
                     netlist = map_to_cells(coarse, read, plain, given, folder, recipe="area")
                     areas[adders] = netlist.area()
                     row = f"{key}_{adders.replace('-', '_')}"

@@ -1,10 +1,7 @@
 """Interception, analog against digital: energy, delay, area, accuracy by node; pulse width swept; sensitivity.
 
-With the published weights (SPIKELOOM_DATA/interception); digital rows for the libraries in SPIKELOOM_PDK.
+With the published weights (SPIKELOOM_DATA/interception); digital rows for the kits that are found.
 """
-
-import os
-from pathlib import Path
 
 from _common import data_folder, main
 
@@ -14,9 +11,7 @@ from spikeloom_sim.tasks.interception.comparison import CompareOptions, compare_
 def measure() -> dict:
     """What `spikeloom task compare-interception --weights published` writes."""
     data_folder("interception")  # where "published" is read from
-    folder = os.environ.get("SPIKELOOM_PDK")
-    libraries = pdk_libraries(Path(folder) if folder else None)
-    return compare_interception(CompareOptions(weights="published", libraries=libraries))
+    return compare_interception(CompareOptions(weights="published", libraries=pdk_libraries()))
 
 
 if __name__ == "__main__":

@@ -21,11 +21,13 @@ import numpy as np
 import pytest
 
 import projects
+from pdk_files import KIT, kit_folder
 from spikeloom import cli, export, tools
 from spikeloom.config import DigitalConfig, core_kinds, json_schema, load_config
 from spikeloom.mapping.image import build_image
 from spikeloom.network.nir_import import SUPPORTED
 from spikeloom.output import MARKER
+from spikeloom_synth.pdks import all_pdks
 
 SPIKELOOM = (sys.executable, "-m", "spikeloom.cli")
 LOADED = {"weights": "loaded", "parameters": "loaded"}
@@ -752,3 +754,19 @@ def test_stopped_synth(number, code, stopped, built, need_tool):
     assert sorted(folder.rglob("*")) == kept
     assert not list(stopped.scratch.iterdir())
     assert stopped.children() == []
+
+
+def test_pdks(say, tmp_path):
+    """`pdk list` has every kit, found or not; `pdk check` fails where Liberty and LEF disagree, and says where."""
+    kit_folder(tmp_path)
+    listed = say("pdk", "list", "--pdk-root", tmp_path, "--json").object["pdks"]
+    assert [each["name"] for each in listed] == sorted(all_pdks())
+    assert all(each["folder"] is None and "--pdk-root" in each["reason"] for each in listed)
+    (tmp_path / "mine.toml").write_text(KIT.replace('site = "unit"', 'site = "none"'))
+    answer = say("pdk", "check", "mine.toml", "--pdk-root", tmp_path, "--json")
+    failed = [each["what"] for each in answer.object["checks"] if not each["good"]]
+    assert (answer.code, failed) == (1, ["site none"])
+    assert "checks failed: site none" in answer.err
+    answer = say("pdk", "check", "sky130")
+    assert (answer.code, "did you mean 'sky130hd'" in answer.err) == (2, True)
+    assert say("pdk", "check", "gf180", "--pdk-root", tmp_path).code == 3

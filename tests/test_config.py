@@ -81,7 +81,10 @@ configs = st.builds(
     ),
     synth=st.builds(
         SynthConfig,
-        liberty=text,
+        pdk=text,
+        corner=text,
+        pdk_root=text,
+        liberty=st.lists(text),
         clock_mhz=st.floats(0, 10_000, exclude_min=True),
         macros=st.lists(text),
         memory_model=text,

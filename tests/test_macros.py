@@ -15,6 +15,7 @@ from spikeloom_synth.liberty import read_liberty
 from spikeloom_synth.macros import MacroModel, MacroParameters, memory_lef, memory_liberty, read_given
 from spikeloom_synth.memories import Memory
 from spikeloom_synth.options import SynthOptions
+from spikeloom_synth.pdks import pdk_of_library
 from spikeloom_synth.report import write_report
 from spikeloom_synth.yosys import Design
 from synth_designs import TINY, needs_compiler, needs_osu018, needs_pdk, needs_sta, needs_yosys, pdk_file
@@ -25,7 +26,7 @@ INVERTER, SETUP = 0.25, 0.125  # of tiny.lib
 
 
 def model_of(name: str = "sg13g2_stdcell", voltage: float = 1.2, **options) -> MacroModel:
-    library = dataclasses.replace(read_liberty(TINY), name=name, voltage=voltage)
+    library = dataclasses.replace(read_liberty(TINY), name=name, voltage=voltage, pdk=pdk_of_library(name))
     return MacroModel.of(library, SynthOptions(**options))
 
 
@@ -59,7 +60,7 @@ def test_estimate_by_hand():
     assert macro.width_um == pytest.approx(3 * 53.9 + 256 * 2.85 * 1.6)
     assert macro.height_um == pytest.approx(23.7 + 2 * 24 * 4 + 1024 * 1.121)
     assert (macro.access_ns, macro.setup_ns) == (pytest.approx(3 + 4.68e-3 * 1024), 0.2)
-    halved = model_of("x_gf180", 2.4).macro(dataclasses.replace(ARRAY, width=256, depth=1024))
+    halved = model_of("gf180mcu_fd_sc_mcu7t5v0__x", 2.4).macro(dataclasses.replace(ARRAY, width=256, depth=1024))
     assert halved.um2 == pytest.approx(macro.um2 * (180 / 130) ** 2)
     assert halved.access_ns == pytest.approx(macro.access_ns * 180 / 130)
     assert halved.read_pj == pytest.approx(macro.read_pj * 180 / 130 * 4)

@@ -13,6 +13,7 @@ from spikeloom_synth.liberty import read_liberty
 from spikeloom_synth.macros import MacroModel
 from spikeloom_synth.memories import Memory
 from spikeloom_synth.options import SynthOptions
+from spikeloom_synth.pdks import pdk_of_library
 from spikeloom_synth.power import measure, power_of
 from spikeloom_synth.timing import sta_version
 from spikeloom_synth.yosys import Design, elaborate, liberty_files, map_to_cells
@@ -290,7 +291,7 @@ def test_memory_energy_of_the_reference(rows, read, write):
 
 def model_of(library: str, voltage: float, **options) -> MacroModel:
     """The estimate of memories beside a library of that name."""
-    named = dataclasses.replace(read_liberty(TINY), name=library, voltage=voltage)
+    named = dataclasses.replace(read_liberty(TINY), name=library, voltage=voltage, pdk=pdk_of_library(library))
     return MacroModel.of(named, SynthOptions(**options))
 
 

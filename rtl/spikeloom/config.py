@@ -384,7 +384,24 @@ class DataConfig:
 class SynthConfig:
     """Synthesis targets."""
 
-    liberty: Annotated[str, _doc('cell library: "osu018" (the default one) or the path of a Liberty file')] = "osu018"
+    pdk: Annotated[
+        str,
+        _doc(
+            "process design kit: osu018 | sky130hd | gf180 | ihp-sg13g2 | nangate45 | asap7 (`spikeloom pdk list`), or "
+            "a TOML file that describes one, relative to this file"
+        ),
+    ] = "osu018"
+    corner: Annotated[str, _doc('operating point of the kit, or "" for its default one')] = ""
+    pdk_root: Annotated[
+        str,
+        _doc(
+            "folder with the kit's files, relative to this file: its own, one of ciel, or a checkout of "
+            'OpenROAD-flow-scripts; "" looks where SPIKELOOM_PDK, PDK_ROOT and FLOW_HOME say'
+        ),
+    ] = ""
+    liberty: Annotated[
+        list[str], _doc("Liberty files in the place of the kit's, which make one library, relative to this file")
+    ] = dataclasses.field(default_factory=list)
     clock_mhz: Annotated[
         float, _doc("clock that synthesis aims at and power is reported for, above 0 to 10000 MHz", gt=0, le=10_000)
     ] = 100.0

@@ -1,4 +1,4 @@
-"""`spikeloom synth`, `spikeloom fpga`, `spikeloom report` and `spikeloom map`."""
+"""`spikeloom synth`, `spikeloom fpga`, `spikeloom report`, `spikeloom map` and `spikeloom pdk`."""
 
 from typing import Annotated, Any
 
@@ -8,6 +8,7 @@ from spikeloom.cli import ConfigArgument, JsonOption, OutOption, VerboseOption, 
 from spikeloom.ui import session
 
 from .map_command import map_network
+from .pdk_command import pdk_app
 
 __all__ = ["register"]
 
@@ -18,11 +19,15 @@ def register(app: typer.Typer) -> None:
     app.command()(fpga)
     app.command()(report)
     app.command("map")(map_network)
+    app.add_typer(pdk_app, name="pdk")
 
 
 def synth(
     config: ConfigArgument,
-    liberty: Annotated[str | None, typer.Option(help="osu018 or a Liberty file (default: synth.liberty)")] = None,
+    pdk: Annotated[str | None, typer.Option(help="a name of `spikeloom pdk list`, or a TOML file (synth.pdk)")] = None,
+    corner: Annotated[str | None, typer.Option(help="operating point of the kit (default: synth.corner)")] = None,
+    pdk_root: Annotated[str | None, typer.Option(help="folder with the kit (default: synth.pdk_root)")] = None,
+    liberty: Annotated[str | None, typer.Option(help="Liberty file in the kit's place (synth.liberty)")] = None,
     clock_mhz: Annotated[float | None, typer.Option(help="target clock (default: synth.clock_mhz)")] = None,
     recipe: Annotated[str, typer.Option(help="auto, area, balanced or speed")] = "auto",
     adders: Annotated[str | None, typer.Option(help="auto, gates or cells (default: synth.adders)")] = None,
@@ -42,11 +47,12 @@ def synth(
 
         project = Project.load(config)
         given = project.config.synth
-        library = liberty or given.liberty
-        if liberty is None and library != "osu018":
-            library = str(project.folder / library)
+        own = pdk is None  # another kit has other corners, and takes the place of the file's libraries
         options = SynthOptions(
-            liberty=library,
+            pdk=pdk or (str(project.folder / given.pdk) if given.pdk.endswith(".toml") else given.pdk),
+            corner=corner or (given.corner if own else None) or None,
+            pdk_root=pdk_root or (str(project.folder / given.pdk_root) if given.pdk_root else None),
+            liberty=liberty or (tuple(str(project.folder / path) for path in given.liberty) if own else ()),
             clock_mhz=given.clock_mhz if clock_mhz is None else clock_mhz,
             macros=tuple(str(project.folder / path) for path in given.macros),
             memory_model=None if given.memory_model == "default" else str(project.folder / given.memory_model),
@@ -61,6 +67,7 @@ def synth(
         with ui.progress("synth") as step:
             result = synthesise(folder, options, lambda text: step(text, None), skip_missing=skip_missing)
         rows = _rows(result)
+        library = result["area"]["label"]["library"]
         ui.table(f"{project.config.name}: {library} at {options.clock_mhz:g} MHz", ["figure", "value"], rows)
         for name, reason in result["skipped"].items():
             ui.note(f"{name} skipped: {reason}")

@@ -346,7 +346,7 @@ def synthesise(
     design, manifest = design_from_build(build)
     skipped: dict[str, str] = {}
     needed = {"area": ["yosys"], "timing": ["sta"], "power": ["sta", "g++"] if options.power else [], "fpga": []}
-    if "osu018" in ((options.liberty,) if isinstance(options.liberty, str) else options.liberty):
+    if not options.liberty and options.pdk == "osu018":
         needed["area"].append("osu018")
     for step, tools in needed.items():
         for tool in tools:

@@ -9,10 +9,13 @@ import gzip
 import re
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from spikeloom.errors import InputError
+
+from .pdks import Pdk, pdk_of_library
 
 __all__ = ["Cell", "Library", "Pin", "State", "evaluate", "inputs_of", "load_libraries", "read_liberty"]
 
@@ -139,6 +142,8 @@ class Library:
     process: float | None
     corner: str | None
     default_wire_load: str | None = None
+    pdk: Pdk | None = None
+    """The kit that it belongs to, where that is known: cells that this one avoids are marked `dont_use`."""
 
     @property
     def flip_flops(self) -> list[Cell]:
@@ -186,7 +191,8 @@ class Library:
 
     def label(self) -> dict[str, object]:
         """What every figure made with this library must say about it."""
-        return {
+        kit: dict[str, object] = {"pdk": self.pdk.name} if self.pdk else {}
+        return kit | {
             "library": self.name,
             "file": self.path.name,
             "corner": self.corner,
@@ -306,7 +312,7 @@ def _text(path: Path) -> str:
     except OSError as error:
         raise InputError(
             f"{path}: Liberty file cannot be read: {error.strerror or error}; "
-            "give `osu018` or the path of a .lib or .lib.gz file"
+            "give the path of a .lib or .lib.gz file, or a kit by its name: `spikeloom pdk list`"
         ) from error
     if data[:2] == b"\x1f\x8b":
         try:
@@ -483,15 +489,17 @@ def _first(*values: float | None) -> float | None:
     return next((value for value in values if value is not None), None)
 
 
-def load_libraries(paths: list[Path]) -> list[Library]:
-    """Read the Liberty files of one synthesis run and check that registers can be mapped to them.
+def load_libraries(paths: list[Path], *kits: Pdk) -> list[Library]:
+    """Read the Liberty files of one synthesis run, find their kit and check that registers can be mapped to them.
+
+    `kits` are asked before those that come with Spikeloom.
 
     Raises
     ------
     InputError
         As `read_liberty`; or if no file holds a flip-flop, or no combinational cell.
     """
-    libraries = [read_liberty(path) for path in paths]
+    libraries = [_of_kit(read_liberty(path), kits) for path in paths]
     names = ", ".join(str(path) for path in paths)
     if not any(library.flip_flops for library in libraries):
         raise InputError(
@@ -501,3 +509,15 @@ def load_libraries(paths: list[Path]) -> list[Library]:
     if not any(cell.is_combinational for library in libraries for cell in library.cells.values()):
         raise InputError(f"{names}: no combinational cell with a `function`; give a standard-cell library")
     return libraries
+
+
+def _of_kit(library: Library, kits: tuple[Pdk, ...]) -> Library:
+    """The library with its kit, whose cells to avoid are marked."""
+    pdk = pdk_of_library(library.name, *kits)
+    if pdk is None:
+        return library
+    cells = {
+        name: replace(cell, dont_use=True) if any(fnmatchcase(name, each) for each in pdk.dont_use) else cell
+        for name, cell in library.cells.items()
+    }
+    return replace(library, cells=cells, pdk=pdk)

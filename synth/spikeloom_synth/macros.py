@@ -14,7 +14,6 @@ sources are in macros.toml; docs/synthesis.md compares the estimate with publish
 
 import gzip
 import itertools
-import re
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -24,21 +23,12 @@ from typing import ClassVar
 from spikeloom.errors import InputError
 from spikeloom.sourced import Sourced
 
+from .lef import read_lef
 from .liberty import Cell, Library, read_liberty
 from .memories import OUTPUTS, Memory
 from .options import SynthOptions
 
 __all__ = ["Given", "Macro", "MacroModel", "MacroParameters", "memory_lef", "memory_liberty", "read_given"]
-
-_PROCESSES = (
-    ("osu018", 180, "metal"),
-    ("gf180", 180, "Metal"),
-    ("sky130", 130, "met"),
-    ("sg13g2", 130, "Metal"),
-    ("nangate", 45, "metal"),
-    ("asap7", 7, "M"),
-)
-"""Feature size in nanometres, and how metals are called, by a part of the library's name."""
 
 PIN_METAL = 4
 """Pins are on this metal; those below are taken."""
@@ -119,8 +109,8 @@ class MacroModel:
         """
         file = options.memory_model
         p = MacroParameters.default() if file is None else MacroParameters.read(file)
-        found = next((each for each in _PROCESSES if each[0] in library.name.lower()), None)
-        node, metal = (found[1], found[2]) if found else (None, "metal")
+        pdk = library.pdk
+        node, metal = (pdk.node_nm, pdk.layout.metal) if pdk else (None, "metal")
         voltage = library.voltage or p.voltage
         length = (node or p.node_nm) / p.node_nm
         return cls(
@@ -377,7 +367,8 @@ def read_given(paths: Iterable[str | Path], folder: Path) -> Given:
     for path in map(Path, paths):
         name = path.name.removesuffix(".gz")
         if name.endswith(".lef"):
-            sizes |= {macro: (path, area) for macro, area in _lef_areas(path).items()}
+            lef = read_lef(path)
+            sizes |= {macro: (path, lef.area(macro)) for macro in lef.macros}
         elif name.endswith(".lib"):
             library, plain = read_liberty(path), path.absolute()
             if name != path.name:
@@ -393,18 +384,3 @@ def read_given(paths: Iterable[str | Path], folder: Path) -> Given:
         if abs(stated - area) > 0.01 * area:
             raise InputError(f"{path}: macro {macro}: {area:.1f} um2, but {stated:.1f} in {cells[macro][0]}")
     return Given(cells=cells)
-
-
-def _lef_areas(path: Path) -> dict[str, float]:
-    """{macro: um2} of a LEF file."""
-    try:
-        data = path.read_bytes()
-        text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8", errors="replace")
-    except (OSError, EOFError) as error:
-        raise InputError(f"{path}: LEF file cannot be read: {error}") from error
-    found = re.findall(
-        r"^\s*MACRO\s+(\S+)(?:(?!^\s*MACRO\s).)*?\bSIZE\s+([\d.]+)\s+BY\s+([\d.]+)", text, re.MULTILINE | re.DOTALL
-    )
-    if not found:
-        raise InputError(f"{path}: no macro with a SIZE; a LEF file with `MACRO name ... SIZE w BY h ;` is needed")
-    return {name: float(width) * float(height) for name, width, height in found}

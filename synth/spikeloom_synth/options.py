@@ -27,8 +27,14 @@ class SynthOptions:
     a result; a figure given here takes the place of the estimate, for every such memory.
     """
 
-    liberty: str | tuple[str, ...] = "osu018"
-    """`osu018`, a Liberty file, or several that together make one library."""
+    pdk: str = "osu018"
+    """Process design kit: a name that `pdks` knows, or the path of a TOML file that describes one."""
+    corner: str | None = None
+    """One of the kit's; None: its default."""
+    pdk_root: str | None = None
+    """Folder in which the kit is; None: where `pdks.roots` looks."""
+    liberty: str | tuple[str, ...] = ()
+    """A Liberty file in the place of the kit's, or several that together make one library."""
     clock_mhz: float = 100.0
     """Target clock: what mapping aims at, and the clock of the power figures."""
     recipe: str = "auto"

@@ -22,6 +22,7 @@ from .liberty import Library, load_libraries
 from .memories import MEMORY_MODULES, Memory, memory_stubs, memory_wrappers
 from .netlist import Netlist, load_netlist
 from .options import ADDERS, CELLS, RECIPES, SynthOptions
+from .pdks import find_pdk, pdk_named
 from .processes import run_logged
 
 __all__ = [
@@ -151,15 +152,16 @@ def liberty_files(options: SynthOptions, folder: Path) -> tuple[list[Library], l
     Raises
     ------
     ToolMissing
-        If the default library is not installed.
+        If the kit is not installed.
     InputError
-        If a file is missing, damaged, or holds no flip-flop.
+        If the kit or its corner is not known, or a file is missing, damaged, or holds no flip-flop.
     """
-    given = (options.liberty,) if isinstance(options.liberty, str) else options.liberty
-    if not given:
-        raise InputError("liberty: no library given; accepted: osu018 or the path of a Liberty file")
-    paths = [require_tool("osu018").path if name == "osu018" else Path(name) for name in given]
-    libraries = load_libraries(paths)
+    pdk = pdk_named(options.pdk)
+    if options.liberty:
+        paths = [Path(name) for name in ((options.liberty,) if isinstance(options.liberty, str) else options.liberty)]
+    else:
+        paths = list(find_pdk(pdk, options.pdk_root).liberty(options.corner))
+    libraries = load_libraries(paths, pdk)
     plain = []
     for path in paths:
         data = path.read_bytes()
@@ -473,7 +475,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m spikeloom_synth.yosys", description=main.__doc__)
     parser.add_argument("files", nargs="+", type=Path, help="Verilog files")
     parser.add_argument("--top", required=True, help="name of the top module")
-    parser.add_argument("--liberty", action="append", help="osu018 or a Liberty file; may be repeated")
+    parser.add_argument("--pdk", default="osu018", help="kit: a name of `spikeloom pdk list`, or a TOML file")
+    parser.add_argument("--liberty", action="append", help="Liberty file in its place; may be repeated")
     parser.add_argument("--mhz", type=float, default=100.0, help="target clock")
     parser.add_argument("--recipe", default="auto", help=f"auto, {', '.join(RECIPES)}")
     parser.add_argument("--adders", default="auto", help=f"auto, gates, cells, {', '.join(ADDERS)}")
@@ -482,7 +485,8 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     try:
         options = SynthOptions(
-            liberty=tuple(given.liberty or ["osu018"]),
+            pdk=given.pdk,
+            liberty=tuple(given.liberty or ()),
             clock_mhz=given.mhz,
             recipe=given.recipe,
             adders=given.adders,

@@ -1,6 +1,5 @@
 """`spikeloom task`."""
 
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -71,8 +70,8 @@ def interception(
 @tasks.command()
 def compare_interception(
     weights: WeightsOption = "own",
-    pdk: Annotated[
-        Path | None, typer.Option(help="folder of the libraries sky130hd, nangate45, asap7 (default: SPIKELOOM_PDK)")
+    pdk_root: Annotated[
+        Path | None, typer.Option(help="folder of the kits sky130hd, nangate45, asap7 (see `spikeloom pdk list`)")
     ] = None,
     energy: Annotated[Path | None, typer.Option(help="TOML of analog energy parameters")] = None,
     trajectories: Annotated[int, typer.Option(help="how many prey give the inputs")] = 200,
@@ -90,10 +89,9 @@ def compare_interception(
         from .interception.comparison import CompareOptions, compare_interception, pdk_libraries
         from .interception.comparison_page import short_rows, write_comparison
 
-        root = pdk or (Path(os.environ["SPIKELOOM_PDK"]) if "SPIKELOOM_PDK" in os.environ else None)
-        libraries = pdk_libraries(root)
-        if pdk and not libraries:
-            raise InputError(f"{pdk}: no library of sky130hd, nangate45, asap7; accepted: a folder that holds one")
+        libraries = pdk_libraries(pdk_root)
+        if pdk_root and not libraries:
+            raise InputError(f"{pdk_root}: no kit of sky130hd, nangate45, asap7; accepted: a folder that holds one")
         options = CompareOptions(
             weights=weights,
             trajectories=trajectories,
@@ -109,7 +107,7 @@ def compare_interception(
             result = compare_interception(options, lambda text: step(text, None))
         write_comparison(result, folder)
         if not libraries:
-            ui.note("no digital rows: SPIKELOOM_PDK is not set, or holds none of the libraries")
+            ui.note("no digital rows: none of the kits was found; `spikeloom pdk list` says where they are looked for")
         header, rows = short_rows(result)
         ui.table(f"{result['observations']} inputs of the interception task, weights {weights}", header, rows)
         for sentence in result["conclusion"]:

@@ -5,6 +5,7 @@ digital core is synthesised for each library, one lane per neuron and one lane i
 Nothing is scaled but in rows that say so.
 """
 
+import contextlib
 import dataclasses
 import tempfile
 from collections.abc import Callable, Mapping
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from spikeloom.config import DigitalConfig
-from spikeloom.errors import InputError
+from spikeloom.errors import InputError, ToolMissing
 from spikeloom.export import elaborate
 from spikeloom.network.interception import (
     IntegerController,
@@ -52,11 +53,6 @@ PUBLISHED = {
     "source": "arXiv 2605.31299",
 }
 NEURON_UM2, SPIKE_PJ = 906.0, 10.67  # arXiv 2605.31141, SKY130
-LIBRARIES = {
-    "sky130hd": "sky130hd/lib/sky130_fd_sc_hd__tt_025C_1v80.lib*",
-    "nangate45": "nangate45/lib/NangateOpenCellLibrary_typical.lib*",
-    "asap7": "asap7/lib/asap7sc7p5t_*_RVT_TT_nldm_*.lib*",
-}
 NODES = {"sky130hd": "130 nm", "nangate45": "45 nm, predictive", "asap7": "7 nm, predictive"}
 CLOCKS = {"sky130hd": 100.0, "nangate45": 500.0, "asap7": 500.0}
 """Clock of each digital row in MHz, which all of them reach."""
@@ -67,10 +63,15 @@ SWEEP_INPUTS, SWEEP_CHIPS = 300, 5
 Progress = Callable[[str], None]
 
 
-def pdk_libraries(folder: Path | None) -> dict[str, tuple[str, ...]]:
-    """Liberty files of the libraries of a comparison that are in `folder`; asap7 comes in several."""
-    found = {name: tuple(map(str, sorted(folder.glob(each)))) for name, each in LIBRARIES.items()} if folder else {}
-    return {name: files for name, files in found.items() if files}
+def pdk_libraries(root: Path | None = None) -> dict[str, tuple[str, ...]]:
+    """Liberty files of the kits of a comparison, as far as they are in `root` (None: where kits are looked for)."""
+    from spikeloom_synth.pdks import find_pdk, pdk_named
+
+    found = {}
+    for name in CLOCKS:
+        with contextlib.suppress(ToolMissing):
+            found[name] = tuple(map(str, find_pdk(pdk_named(name), root).liberty()))
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,8 +96,8 @@ class CompareOptions:
             if not 1 <= value <= most:
                 raise InputError(f"{name}: {value} was given; accepted: 1 to {most}")
         for name in self.libraries:
-            if name not in LIBRARIES:
-                raise InputError(f"libraries: {name!r} was given; accepted: {', '.join(LIBRARIES)}")
+            if name not in CLOCKS:
+                raise InputError(f"libraries: {name!r} was given; accepted: {', '.join(CLOCKS)}")
 
 
 def _network(weights, chips, *, pulse=PULSE, window=WINDOW, dead=None) -> AnalogNetwork:
