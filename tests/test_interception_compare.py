@@ -117,7 +117,7 @@ def test_command(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--pdk", "."), "no library of sky130hd, nangate45, asap7"),
+        (("--pdk-root", "."), "no kit of sky130hd, nangate45, asap7"),
         (("--energy", "missing.toml"), "missing.toml: No such file"),
         (("--weights", "nowhere"), "nowhere"),
         (("--chips", 0), "chips: 0 was given"),
