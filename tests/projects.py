@@ -84,11 +84,14 @@ def make_project(
     network: dict | None = None,
     reset: str = "zero",
     state: str = "clear",
-    refractory: int | list[int] = 0,
+    habits: dict | None = None,
     data: dict | None = None,
     **sections,
 ) -> Path:
-    """Write `folder`/NAME.nir, values.npz where `data` asks for them, and NAME.toml; returns the configuration."""
+    """Write `folder`/NAME.nir, values.npz where `data` asks for them, and NAME.toml; returns the configuration.
+
+    `habits` are keys of [network] about neurons that NIR does not store.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     network = network or {}
     write_network(folder / f"{name}.nir", **network)
@@ -97,7 +100,7 @@ def make_project(
         write_values(folder / "values.npz", inputs=sizes[0], classes=sizes[-1], **data)
     merged = {
         "name": name,
-        "network": {"file": f"{name}.nir", "dt": DT, "reset": reset, "state": state, "refractory": refractory},
+        "network": {"file": f"{name}.nir", "dt": DT, "reset": reset, "state": state} | (habits or {}),
         "quantise": {"weight_bits": 4, "potential_bits": 8} | sections.pop("quantise", {}),
         "input": {"steps": 6} | sections.pop("input", {}),
         "data": {"set": "npz", "path": "values.npz"} if data is not None else {"set": "none"},

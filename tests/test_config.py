@@ -43,6 +43,8 @@ configs = st.builds(
         dt=positive,
         reset=st.sampled_from(["zero", "subtract", "delayed_zero", "delayed_subtract"]),
         refractory=st.integers(0, 65_536) | st.lists(st.integers(0, 65_536)),
+        adaptation=st.floats(0, allow_infinity=False) | st.lists(st.floats(0, allow_infinity=False)),
+        adaptation_decay=st.floats(0, 1) | st.lists(st.floats(0, 1)),
         state=st.sampled_from(["clear", "keep"]),
     ),
     quantise=st.builds(
@@ -162,7 +164,18 @@ POTENTIAL = 'bits of a stored membrane potential, 2 to 32, or "auto": the smalle
         ),
         (
             "colour = 3",
-            "network.colour: unknown key; accepted are file, dt, reset, synapse, integration, refractory, state",
+            "network.colour: unknown key; accepted are file, dt, reset, synapse, integration, refractory, adaptation, "
+            "adaptation_decay, state",
+        ),
+        (
+            "adaptation = -0.5",
+            "network.adaptation: -0.5 was given; accepted: what each spike adds to the threshold of its neuron, as a "
+            "share of it, at least 0 (0: the threshold stays), not stored by NIR; a list gives each layer its own",
+        ),
+        (
+            "adaptation_decay = [0.5, 1.5]",
+            "network.adaptation_decay.1: 1.5 was given; accepted: share of what spikes added to a threshold that is "
+            "left after a step, 0 to 1; a list as above",
         ),
         ("[core]\nlanes = 0", f"core.lanes: 0 was given; accepted: {LANES}"),
         ("[core]\nlanes = -3", f"core.lanes: -3 was given; accepted: {LANES}"),
@@ -252,7 +265,7 @@ def test_refused_keys_and_values(lines, message):
             SMALLEST,
             'name = "a"',
             "network: missing; accepted: a section [network] with file, dt, reset, synapse, integration, refractory, "
-            "state",
+            "adaptation, adaptation_decay, state",
         ),
         ('"a"', '"A"', f"name: 'A' was given; accepted: {NAME}"),
         ('"a"', '"a-b"', f"name: 'a-b' was given; accepted: {NAME}"),

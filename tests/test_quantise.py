@@ -563,7 +563,7 @@ def test_digits_lose_little():
 @pytest.mark.parametrize("refractory", [2, [2, 0], [0, 3], [1, 4]])
 def test_a_refractory_period_comes_from_the_configuration(tmp_path, refractory):
     """Against the same network without one, whose neurons fire in a row."""
-    project = projects.load(projects.make_project(tmp_path, refractory=refractory, network={"decay": 1.0}))
+    project = projects.load(projects.make_project(tmp_path, habits={"refractory": refractory}, network={"decay": 1.0}))
     steps = refractory if isinstance(refractory, list) else [refractory, refractory]
     assert [layer.refractory for layer in project.network.layers] == steps
     spikes = np.ones((1, 40, 6), np.uint8)
@@ -580,18 +580,83 @@ def test_a_refractory_period_comes_from_the_configuration(tmp_path, refractory):
     assert any((np.diff(np.flatnonzero(free.spikes[0][0, :, neuron])) == 1).any() for neuron in range(5))
 
 
-def test_a_refractory_period_that_does_not_fit_is_refused(tmp_path):
-    for network, refractory, expected in (
-        ({}, [1, 2, 3], "network: refractory = [1, 2, 3]: accepted is one number, or one for each of 2 layers: w1, w2"),
+def test_habits_that_do_not_fit_are_refused(tmp_path):
+    for network, habits, expected in (
+        (
+            {},
+            {"refractory": [1, 2, 3]},
+            "network: refractory = [1, 2, 3]: accepted is one number, or one for each of 2 layers: w1, w2",
+        ),
         (
             {"readout": True},
-            [1, 1],
+            {"refractory": [1, 1]},
             "network: layer 'w2': a refractory period without a threshold: a read-out has none",
         ),
+        (
+            {"readout": True},
+            {"adaptation": [0.5, 0.5]},
+            "network: layer 'w2': an adaptive threshold without a threshold: a read-out has none",
+        ),
+        ({}, {"adaptation": 3e9}, "quantise: layer 'w1': adaptation = 3e+09 is "),
     ):
-        path = projects.make_project(tmp_path, network=network, refractory=refractory)
+        path = projects.make_project(tmp_path, network=network, habits=habits)
         with pytest.raises(InputError) as error:
             _ = projects.load(path).network
-        assert str(error.value) == f"{path}: {expected}"
-    project = projects.load(projects.make_project(tmp_path, network={"readout": True}, refractory=3))
+        assert str(error.value).startswith(f"{path}: {expected}")
+    project = projects.load(projects.make_project(tmp_path, network={"readout": True}, habits={"refractory": 3}))
     assert [layer.refractory for layer in project.network.layers] == [3, 0]
+
+
+def test_an_adaptive_threshold_does_not_go_with_a_delayed_reset(tmp_path):
+    path = projects.make_project(tmp_path, reset="delayed_zero", habits={"adaptation": 0.5})
+    with pytest.raises(
+        InputError, match="an adaptive threshold with reset 'delayed_zero': accepted are zero, subtract"
+    ):
+        _ = projects.load(path).network
+
+
+def test_an_adaptive_threshold_comes_from_the_configuration(tmp_path):
+    """Integers that need no rounding: both networks fire alike, ever more rarely, as computed here by hand."""
+    habits = {"adaptation": [0.5, 0.0], "adaptation_decay": 0.5}
+    project = projects.load(projects.make_project(tmp_path, habits=habits, network={"decay": 1.0}))
+    layer, second = project.network.layers
+    assert second.adaptation is None
+    assert layer.adaptation is not None
+    assert layer.adaptation.leak == Leak(kind="multiply", factor=1, fraction_bits=1)
+    report = project.quantised[1].layers[0]
+    assert report.adaptation == layer.adaptation.increment == round(0.5 * report.threshold_wanted)
+    assert layer.adaptation.bits == (2 * layer.adaptation.increment).bit_length()
+    spikes = np.ones((1, 40, 6), np.uint8)
+    weights, theta = layer.connections[0].weights, int(layer.threshold)  # type: ignore[arg-type]
+    v, b, expected = np.zeros(5, np.int64), np.zeros(5, np.int64), []
+    for _ in range(40):
+        v = np.clip(v + weights.sum(1), layer.v_min, layer.v_max)
+        s = v >= theta + b
+        v = np.where(s, 0, v)
+        b = b // 2 + layer.adaptation.increment * s
+        expected.append(s)
+    fired = simulate(project.network, spikes).spikes[0][0]
+    assert (fired == np.array(expected)).all()
+    free = dataclasses.replace(layer, adaptation=None)
+    assert fired.sum() < simulate(IntegerNetwork(name="free", layers=(free,)), spikes).spikes[0].sum()
+
+
+def test_an_adaptive_threshold_in_reals_and_integers(tmp_path):
+    """A fine weight step: the integer network fires as the trained one, and its b never leaves its width."""
+    habits = {"adaptation": 0.3, "adaptation_decay": 0.875}
+    project = projects.load(
+        projects.make_project(
+            tmp_path, habits=habits, reset="subtract", quantise={"weight_bits": 16, "potential_bits": 32}
+        )
+    )
+    rng = np.random.Generator(np.random.Philox(key=[5, 1]))
+    spikes = (rng.random((4, 60, 6)) < 0.6).astype(np.uint8)
+    real, integer = simulate_float(project.float_network, spikes), simulate(project.network, spikes)
+    assert real.spikes[0].sum() > 20
+    assert (real.spikes[0] == integer.spikes[0]).mean() > 0.99
+    for layer in project.network.layers:
+        assert layer.adaptation is not None
+        b = np.zeros(1, np.int64)
+        for _ in range(400):
+            b = layer.adaptation.leak.apply(b) + layer.adaptation.increment
+        assert b < 1 << layer.adaptation.bits

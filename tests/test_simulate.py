@@ -38,7 +38,12 @@ CASES: dict[str, dict] = {
         "reset": "delayed_subtract",
         "network": {"sizes": (5, 9, 1)},
     },
-    "resting": {"refractory": [2, 1], "core": {"lanes": 2, "probe": True}, "input": {"steps": 20}},
+    "adaptive": {
+        "habits": {"adaptation": [0.4, 0.9], "adaptation_decay": [0.8, 1.0], "refractory": [2, 1]},
+        "reset": "subtract",
+        "core": {"lanes": [2, "full"], "probe": True},
+        "input": {"steps": 20},
+    },
     "silent": {"core": {"lanes": 1, "decision": "none"}, "input": {"steps": 1}, "network": {"linear": 1 / 8}},
 }
 

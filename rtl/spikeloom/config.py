@@ -80,6 +80,17 @@ class NetworkConfig:
             "own"
         ),
     ] = 0
+    adaptation: Annotated[
+        Annotated[float, Field(ge=0)] | list[Annotated[float, Field(ge=0)]],
+        _doc(
+            "what each spike adds to the threshold of its neuron, as a share of it, at least 0 (0: the threshold "
+            "stays), not stored by NIR; a list gives each layer its own"
+        ),
+    ] = 0.0
+    adaptation_decay: Annotated[
+        Annotated[float, Field(ge=0, le=1)] | list[Annotated[float, Field(ge=0, le=1)]],
+        _doc("share of what spikes added to a threshold that is left after a step, 0 to 1; a list as above"),
+    ] = 0.9
     state: Annotated[Literal["clear", "keep"], _doc("membrane potentials at the end of an input: clear | keep")] = (
         "clear"
     )
@@ -511,7 +522,7 @@ def _distinct(error: ValidationError) -> list[dict]:
 
 
 def _is_member(part: Any) -> bool:
-    return isinstance(part, str) and ("[" in part or part in ("int", "constrained-int"))
+    return isinstance(part, str) and ("[" in part or part in ("int", "constrained-int", "float", "constrained-float"))
 
 
 def _explain(origin: str, values: dict, item: dict) -> str:

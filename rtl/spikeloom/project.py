@@ -28,7 +28,7 @@ from .errors import InputError
 from .mapping.plan import CorePlan, plan_core
 from .network import zoo
 from .network.coding import CodingOptions, Encoded, encode, encode_spikes
-from .network.float_network import FloatNetwork, with_refractory
+from .network.float_network import FloatNetwork, with_habits
 from .network.integer import IntegerNetwork
 from .network.nir_import import import_nir
 from .network.quantise import Calibration, QuantisationReport, QuantiseOptions, quantise
@@ -97,7 +97,12 @@ class Project:
             integration=given.integration,
         )
         with self.named("network"):
-            return with_refractory(network, given.refractory)
+            return with_habits(
+                network,
+                refractory=given.refractory,
+                adaptation=given.adaptation,
+                adaptation_decay=given.adaptation_decay,
+            )
 
     @cached_property
     def coding(self) -> CodingOptions:

@@ -10,13 +10,14 @@ With a linear decay d in place of `decay`, decay v is v - sign(v) min(abs(v), d)
 
 The delayed kinds reset in the *next* step: u = decay v - theta s', or 0 where s', plus the inputs; s' is the last
 step's spike and v = u. With a synaptic current i = current_decay i + sum_i w_i s_i, and u = decay v + bias + i. In the
-`refractory` steps after a spike v = 0 and s = 0. This is the integer network's definition without its rounding and
+`refractory` steps after a spike v = 0 and s = 0. With an adaptive threshold u passes theta + b instead, and
+b = adaptation_decay b + adaptation theta s. This is the integer network's definition without its rounding and
 without its limits.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -26,7 +27,7 @@ from .graph import INPUT, Layer, LayerGraph
 from .integer import RESET_KINDS, ResetKind
 from .reference import Trace
 
-__all__ = ["FloatLayer", "FloatNetwork", "simulate_float", "with_refractory"]
+__all__ = ["FloatLayer", "FloatNetwork", "simulate_float", "with_habits"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -55,6 +56,10 @@ class FloatLayer(Layer):
         Share of the synaptic current that is left after a step; None: spikes go straight into the potential.
     refractory : int
         Steps after a spike in which the neuron rests.
+    adaptation : float
+        What a spike adds to the threshold, as a share of it; 0 for a threshold that stays.
+    adaptation_decay : float
+        Share of what was added that is left after a step, 0 to 1.
     nodes : tuple of str
         The nodes of the NIR graph that this layer was made of.
 
@@ -74,6 +79,8 @@ class FloatLayer(Layer):
     fires_above: bool = True
     current_decay: float | np.ndarray | None = None
     refractory: int = 0
+    adaptation: float = 0.0
+    adaptation_decay: float = 1.0
     nodes: tuple[str, ...] = ()
 
     @classmethod
@@ -115,16 +122,29 @@ class FloatLayer(Layer):
             fail(f"reset {self.reset!r}: accepted are {', '.join(RESET_KINDS)}")
         if self.refractory < 0:
             fail(f"refractory = {self.refractory}: accepted is at least 0 steps")
+        if not 0 <= self.adaptation < np.inf:
+            fail(f"adaptation = {self.adaptation}: accepted is a finite share of the threshold, at least 0")
+        if not 0 <= self.adaptation_decay <= 1:
+            fail(f"adaptation_decay = {self.adaptation_decay}: accepted is 0 to 1")
         theta = self._numbers("threshold")
         if theta is None:
             if self.reset != "none":
                 fail(f"reset {self.reset!r} without a threshold: a read-out has reset = 'none'")
             if self.refractory:
                 fail("a refractory period without a threshold: a read-out has none")
+            if self.adaptation:
+                fail("an adaptive threshold without a threshold: a read-out has none")
         elif not ((theta > 0) & (theta < np.inf)).all():
             fail(
                 f"threshold = {theta[~((theta > 0) & (theta < np.inf))].flat[0]}: accepted is a finite number above 0, "
                 "the potential after a reset"
+            )
+        elif self.adaptation and self.reset.startswith("delayed"):
+            fail(f"an adaptive threshold with reset {self.reset!r}: accepted are zero, subtract, none")
+        elif self.adaptation and theta.size > 1 and np.ptp(theta):
+            fail(
+                f"an adaptive threshold with thresholds from {theta.min():g} to {theta.max():g}, which shared weights "
+                "keep from being made equal: accepted is one for all neurons"
             )
 
     def _numbers(self, what: str) -> np.ndarray | None:
@@ -161,26 +181,29 @@ class FloatNetwork(LayerGraph):
         self.check_graph()
 
 
-def with_refractory(network: FloatNetwork, steps: int | Sequence[int]) -> FloatNetwork:
-    """The network with refractory periods: `steps` of every layer that fires, or a number for each layer in order.
+def with_habits(network: FloatNetwork, **habits: float | Sequence[float]) -> FloatNetwork:
+    """The network with what NIR does not store of its neurons: fields of the layers, such as `refractory`, by name.
+
+    Each is a number for every layer that fires, or a sequence with one for each layer in order.
 
     Raises
     ------
     InputError
-        Where there are not as many numbers as layers, or one above 0 is for a read-out.
+        Where there are not as many numbers as layers, or a layer cannot have its own.
     """
     layers = network.layers
-    if isinstance(steps, int):
-        steps = [0 if layer.threshold is None else steps for layer in layers]
-    if len(steps) != len(layers):
-        raise InputError(
-            f"refractory = {list(steps)}: accepted is one number, or one for each of {len(layers)} layers: "
-            f"{', '.join(layer.name for layer in layers)}"
-        )
-    if not any(steps):
-        return network
-    changed = tuple(replace(layer, refractory=rest) for layer, rest in zip(layers, steps, strict=True))
-    return replace(network, layers=changed)
+    changes: list[dict[str, Any]] = [{} for _ in layers]
+    for name, given in habits.items():
+        if isinstance(given, int | float):
+            given = [getattr(FloatLayer, name) if layer.threshold is None else given for layer in layers]
+        if len(given) != len(layers):
+            raise InputError(
+                f"{name} = {list(given)}: accepted is one number, or one for each of {len(layers)} layers: "
+                f"{', '.join(layer.name for layer in layers)}"
+            )
+        for change, value in zip(changes, given, strict=True):
+            change[name] = value
+    return replace(network, layers=tuple(replace(layer, **each) for layer, each in zip(layers, changes, strict=True)))
 
 
 def simulate_float(
@@ -270,6 +293,7 @@ class _Population:
         self.i = np.zeros_like(self.v)
         self.s = np.zeros(self.v.shape, bool)
         self.resting = np.zeros(self.v.shape, np.int64)
+        self.b = np.zeros(self.v.shape)
 
     def summed(self, steps: slice, arriving: list[np.ndarray]) -> np.ndarray:
         """sum_i w_i s_i of the `steps` [steps, B, neurons], from spikes [B, T, sources] of each connection."""
@@ -299,7 +323,8 @@ class _Population:
             self.i = layer.current_decay * self.i + summed
             v = u + layer.bias + extra + self.i
         if theta is not None:
-            s = v > theta if layer.fires_above else v >= theta
+            level = theta + self.b if layer.adaptation else theta
+            s = v > level if layer.fires_above else v >= level
             if layer.refractory:
                 s = s & (self.resting == 0)
             fired[:] = s
@@ -310,6 +335,8 @@ class _Population:
             if layer.refractory:
                 v = np.where(self.resting > 0, 0.0, v)
                 self.resting = np.where(self.resting > 0, self.resting - 1, layer.refractory * s)
+            if layer.adaptation:
+                self.b = layer.adaptation_decay * self.b + layer.adaptation * theta * s
             self.s = s
         self.v = v
         stored[:] = v

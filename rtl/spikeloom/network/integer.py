@@ -36,6 +36,7 @@ ResetKind = Literal["zero", "subtract", "delayed_zero", "delayed_subtract", "non
 RESET_KINDS = ("zero", "subtract", "delayed_zero", "delayed_subtract", "none")
 LEAK_KINDS = ("none", "linear", "shift", "multiply")
 MAX_BITS = 62  # the reference computes in 64-bit integers; one bit of head room for sums
+MAX_ADAPTATION_BITS = 24
 
 
 def signed_bits(low: int, high: int) -> int:
@@ -174,8 +175,8 @@ class Adaptation:
     increment: int
 
     def __post_init__(self):
-        if not 1 <= self.bits <= 24:
-            raise InputError(f"adaptation of {self.bits} bits: accepted is 1 to 24")
+        if not 1 <= self.bits <= MAX_ADAPTATION_BITS:
+            raise InputError(f"adaptation of {self.bits} bits: accepted is 1 to {MAX_ADAPTATION_BITS}")
         if not 1 <= self.increment < 1 << self.bits:
             raise InputError(f"adaptation by {self.increment}: accepted is 1 to {(1 << self.bits) - 1}")
         if self.leak.per_neuron:

@@ -23,7 +23,7 @@ from ..errors import InputError
 from .calibration import Calibration, calibrate
 from .connections import Connection
 from .float_network import FloatLayer, FloatNetwork
-from .integer import IntegerLayer, IntegerNetwork, Leak, signed_bits
+from .integer import MAX_ADAPTATION_BITS, Adaptation, IntegerLayer, IntegerNetwork, Leak, signed_bits
 from .linear_leak import LinearFit, fit_linear_leaks
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ PINNED_SHARE = 0.5
 """... or where at least this share of its stored potentials lies at a limit of its width."""
 ACTIVITY_WARNING = 0.1  # of the activity before
 DEAD_ZONE_WARNING = 0.1  # of the threshold
+ADAPTATION_WARNING = 0.05  # of what a spike adds to the threshold
 BLOCK_ELEMENTS = 1 << 23  # of recorded potentials at a time
 
 T = TypeVar("T")
@@ -178,6 +179,10 @@ class LayerReport:
         Its longer side, by the threshold.
     current_bits, current_leak : int, str or None
         Of a synaptic current.
+    adaptation, adaptation_leak : int, str or None
+        What a spike adds to the threshold, in weight steps, and how that decays.
+    adaptation_error : float or None
+        Share of it that the step after a spike takes off too much: what is lost is rounded up to whole weight steps.
     fit : LinearFit or None
         Activity before and after, where a linear leak was fitted.
     potential_low, potential_high : int or None
@@ -213,6 +218,9 @@ class LayerReport:
     dead_zone_share: float | None
     current_bits: int | None = None
     current_leak: str | None = None
+    adaptation: int | None = None
+    adaptation_leak: str | None = None
+    adaptation_error: float | None = None
     fit: LinearFit | None = None
     potential_low: int | None = None
     potential_high: int | None = None
@@ -287,6 +295,9 @@ class QuantisationReport:
         if any(layer.current_bits is not None for layer in self.layers):
             row("current bits", lambda x: "-" if x.current_bits is None else str(x.current_bits))
             row("leak of the current", lambda x: x.current_leak or "-")
+        if any(layer.adaptation is not None for layer in self.layers):
+            row("a spike adds to the threshold", lambda x: "-" if x.adaptation is None else str(x.adaptation))
+            row("leak of that", lambda x: x.adaptation_leak or "-")
         row(
             "never decay",
             lambda x: (
@@ -541,6 +552,7 @@ def _draft(layer: FloatLayer, options: QuantiseOptions, max_count: int) -> tuple
         reset_amount=None if np.array_equal(np.array(reset_amount), np.array(threshold)) else reset_amount,
         max_count=max_count,
         refractory=layer.refractory,
+        adaptation=_adaptation(layer, scale, options.decay_tolerance),
         **current,
     )
     error = weights * scale - real
@@ -571,7 +583,44 @@ def _draft(layer: FloatLayer, options: QuantiseOptions, max_count: int) -> tuple
         dead_zone_share=None if top is None else max(-zone[0], zone[1]) / top,
         current_bits=draft.current_bits,
         current_leak=draft.current_leak.describe() if draft.current_bits is not None else None,
+        **_adaptation_report(layer, draft),
     )
+
+
+def _adaptation(layer: FloatLayer, scale: float, tolerance: float) -> Adaptation | None:
+    """What spikes do to the threshold of a layer, in its weight step; b is as wide as it can ever get.
+
+    The decay is a multiplication: it rounds down, so that a threshold comes back to where it was, and
+    b = leak(b) + increment stays within increment / (1 - decay). A shift would leave 2**k - 1 of it for ever.
+    """
+    if not layer.adaptation:
+        return None
+    assert isinstance(layer.threshold, float)
+    increment = max(1, round(layer.adaptation * layer.threshold / scale))
+    leak = fit_leak("multiply", layer.adaptation_decay, tolerance=tolerance, layer=layer.name)
+    lost = 1.0 - float(_decay(leak, None))
+    top = (1 << MAX_ADAPTATION_BITS) - 1
+    if increment > top:
+        raise InputError(
+            f"layer {layer.name!r}: adaptation = {layer.adaptation:g} is {increment} weight steps; accepted is at "
+            f"most {top}"
+        )
+    reach = top if lost * top <= increment else int(np.ceil(increment / lost))
+    return Adaptation(bits=reach.bit_length(), leak=leak, increment=increment)
+
+
+def _adaptation_report(layer: FloatLayer, draft: IntegerLayer) -> dict[str, Any]:
+    """What the report says about an adaptive threshold."""
+    given = draft.adaptation
+    if given is None:
+        return {}
+    left = int(given.leak.apply(np.array([given.increment]))[0])
+    wanted = layer.adaptation_decay * given.increment
+    return {
+        "adaptation": given.increment,
+        "adaptation_leak": given.leak.describe(),
+        "adaptation_error": max(0.0, wanted - left) / given.increment,
+    }
 
 
 def _to_fit(network: FloatNetwork, options: QuantiseOptions, calibration: Calibration | None) -> list[str]:
@@ -786,7 +835,7 @@ def _auto_bits(layer: IntegerLayer, seen: tuple[int, int] | None, margin: float)
 
 def _bounded_above(layer: IntegerLayer) -> bool:
     """Whether every potential from the threshold up means the same: a spike, and a reset to 0."""
-    return layer.threshold is not None and layer.reset in ("zero", "delayed_zero")
+    return layer.threshold is not None and layer.adaptation is None and layer.reset in ("zero", "delayed_zero")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -921,6 +970,11 @@ def _warnings(report: LayerReport, options: QuantiseOptions) -> list[str]:
         texts.append(
             f"{where}: potentials {report.dead_zone[0]} .. {report.dead_zone[1]} never decay with leak {report.leak}: "
             f"{_percent(report.dead_zone_share)} of the threshold; more weight_bits make them a smaller share"
+        )
+    if report.adaptation_error is not None and report.adaptation_error > ADAPTATION_WARNING:
+        texts.append(
+            f"{where}: a spike adds {report.adaptation} weight steps to its threshold, of which a step takes off "
+            f"{_percent(report.adaptation_error)} too much by rounding; more weight_bits make the steps finer"
         )
     if report.threshold_error is not None and report.threshold_error > 0.05:
         texts.append(
