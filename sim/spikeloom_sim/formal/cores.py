@@ -14,7 +14,10 @@ from spikeloom.blocks.decision import DecisionUnit
 from spikeloom.config import DigitalConfig
 from spikeloom.cores.accelerator import Accelerator
 from spikeloom.cores.digital.expander import Expander
+from spikeloom.cores.digital.folded import FoldedEngine
 from spikeloom.cores.digital.grouped import GroupedEngine
+from spikeloom.cores.digital.parallel import ParallelEngine
+from spikeloom.cores.digital.sparse import EntryReader
 from spikeloom.cores.digital.sweep import SweepEngine
 from spikeloom.cores.ports import LayerEngine
 from spikeloom.errors import InputError
@@ -28,9 +31,14 @@ __all__ = ["PROOFS"]
 
 
 def _dense(name: str, outputs: int, inputs: int, **given) -> IntegerLayer:
-    weights = np.resize([1, -1], (outputs, inputs))
-    common = {"weight_bits": 2, "potential_bits": 3, "leak": Leak(kind="shift", shifts=(1,)), "threshold": 2}
-    return IntegerLayer.dense(name=name, weights=weights, **common | given)
+    common = {
+        "weights": np.resize([1, -1], (outputs, inputs)),
+        "weight_bits": 2,
+        "potential_bits": 3,
+        "leak": Leak(kind="shift", shifts=(1,)),
+        "threshold": 2,
+    }
+    return IntegerLayer.dense(name=name, **common | given)
 
 
 def _convolution(*, channels: int, kernel: int, size: int, groups: int = 1, padding: int = 1) -> IntegerLayer:
@@ -64,6 +72,16 @@ def _plan(shape: str):
         case "two_layers_counted":
             layers = (_dense("fc1", 3, 3), _dense("fc2", 2, 3))
             core |= {"lanes": [2, "full"], "decision": "count", "weights": "loaded"}
+        case "sparse":  # the last source has the most rows, one has none
+            weights = np.array([[1, 0, 0, 1], [0, 0, 0, -1], [-1, 0, 0, 0], [0, 0, 1, 1], [0, 0, 0, 1]])
+            layers = (_dense("fc", 5, 4, weights=weights),)
+            core |= {"lanes": 2, "sparse": "on"}
+        case "folded":
+            layers = (_dense("fc1", 3, 3), _dense("fc2", 3, 3))
+            core |= {"lanes": 2, "schedule": "folded"}
+        case "two_events":  # banks of three rows and of two
+            layers = (_dense("fc1", 3, 5), _dense("fc2", 2, 3))
+            core["events_per_cycle"] = 2
         case _:
             raise InputError(f"{shape}: no such network")
     network = IntegerNetwork(name="net", layers=layers)
@@ -232,6 +250,7 @@ PROOFS = (
             depth=depth,
             search=depth,
             induction=False,
+            memories="stored" if shape in ("sparse", "folded") else "arbitrary",
             faults=faults,
         )
         for shape, text, depth, faults in (
@@ -248,6 +267,18 @@ PROOFS = (
             ("two_layers_counted", "two layers, loaded weights, decision by count", 13, (
                 Fault(cls=DecisionUnit, old="self.o.valid.eq(self.i.valid & accept & (~ending | told))",
                       new="self.o.valid.eq(self.i.valid & accept & (~ending | told) & self.decision.ready)"),
+            )),
+            ("two_events", "two layers, two events a cycle", 13, (
+                Fault(cls=ParallelEngine, old="enable.eq(item.ready & ~item.p.tick & valid)",
+                      new="enable.eq(item.ready & ~item.p.tick)"),
+            )),
+            ("sparse", "a layer without its zeros, weights as they are", 13, (
+                Fault(cls=EntryReader, old="more.eq(~walk.tick & (left != 1))",
+                      new="more.eq(~walk.tick & (left != 0))"),
+            )),
+            ("folded", "two layers on one engine, weights as they are", 18, (
+                Fault(cls=FoldedEngine, old="at_end.eq(group == unit.groups)",
+                      new="at_end.eq(group == unit.groups + 1)"),
             )),
         )
     ),
