@@ -1,4 +1,5 @@
-"""Bitstreams of two boards: the digits network on an iCEBreaker, the MNIST network (mnist8) on a ULX3S."""
+"""Bitstreams: the digits network on an iCEBreaker, the MNIST network (mnist8) on a ULX3S, and on an iCEBreaker with
+weights in SPRAM; and the MNIST network synthesised for an Arty."""
 
 import dataclasses
 from pathlib import Path
@@ -10,7 +11,12 @@ from spikeloom.errors import ToolMissing
 from spikeloom.host.board import BOARDS
 from spikeloom_synth.fpga_build import FpgaOptions, build
 
-CASES = (("icebreaker", "digits", DigitalConfig(lanes=[8, 2])), ("ulx3s", "mnist8", DigitalConfig()))
+CASES = (
+    ("icebreaker", "digits", DigitalConfig(lanes=[8, 2])),
+    ("icebreaker", "mnist8", DigitalConfig(weights="loaded", lanes=8)),
+    ("ulx3s", "mnist8", DigitalConfig()),
+    ("arty_a7_100", "mnist8", DigitalConfig()),
+)
 
 
 def measure() -> dict:
@@ -23,11 +29,10 @@ def measure() -> dict:
                 report = build(project, BOARDS[board], target, FpgaOptions())
             except ToolMissing as error:
                 return {"skipped": str(error)}
-        placed = {**report["mapped"], **report["placed"]}
-        answer[board] = {
-            "network": network,
-            **placed,
-            "fmax_mhz": report["fmax_mhz"],
+        answer[f"{board}_{network}"] = {
+            **report["mapped"],
+            **report.get("placed", {}),
+            "fmax_mhz": report.get("fmax_mhz"),
             "clock_mhz": report["clock_mhz"],
             "lanes": dataclasses.asdict(core)["lanes"],
             "seconds": report["seconds"],

@@ -20,6 +20,7 @@ from spikeloom.host.board import (
 from spikeloom_synth.fpga_build import FpgaOptions, available, build, check_fit
 
 BOARD = BOARDS["icebreaker"]
+MAPPED = FpgaOptions(place=False)
 
 
 def memory(name: str, depth: int, width: int, *, loaded: bool = True) -> MemoryRecord:
@@ -90,6 +91,33 @@ def test_spram_is_an_instance(tmp_path):
     project = projects.load(projects.make_project(tmp_path, core={"weights": "loaded", "lanes": 2}))
     text = prepare(BoardTop(project.plan, BOARD), frozenset({"w1.weights"}))["top.il"]
     assert text.count("cell \\SB_SPRAM256KA") == 1
+
+
+@pytest.mark.synth
+@pytest.mark.slow
+def test_large_loaded_weights_are_spram_after_synthesis(tmp_path: Path):
+    """131 kbit of weights in rows of 32 bits: two SPRAM of 16 bits side by side, and no block RAM for them."""
+    path = projects.make_project(
+        tmp_path, network={"sizes": (256, 128, 4)}, core={"weights": "loaded", "lanes": [8, 1], "decision": "first"}
+    )
+    report = build(projects.load(path), BOARD, tmp_path / "build" / "tiny" / "fpga" / "icebreaker", MAPPED)
+    assert {m["instance"]: m["spram"] for m in report["memories"] if m["spram"]} == {"w1.weights": 2}
+    assert report["mapped"]["sprams"] == 2
+    assert report["mapped"]["block_rams"] == sum(m["blocks"] for m in report["memories"]) <= BOARD.block_rams
+    assert report["bitstream"] is None
+
+
+@pytest.mark.synth
+@pytest.mark.slow
+def test_arty_by_yosys_alone(tmp_path: Path):
+    board = BOARDS["arty_a7_100"]
+    project = projects.load(projects.make_project(tmp_path))
+    report = build(project, board, tmp_path / "build" / "tiny" / "fpga" / board.name, FpgaOptions())
+    assert report["bitstream"] is None
+    assert "fmax_mhz" not in report
+    assert 100 < report["mapped"]["luts"] < board.luts
+    assert report["mapped"]["flip_flops"] > 100
+    assert 0 < report["mapped"]["block_rams"] <= sum(m["blocks"] for m in report["memories"])
 
 
 @pytest.mark.synth

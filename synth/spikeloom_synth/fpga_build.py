@@ -34,7 +34,8 @@ Progress = Callable[[str], None]
 _SYNTH = {
     "ice40": "synth_ice40 -device u -dsp -top top",
     "ecp5": "synth_ecp5 -top top",
-    "xc7": "synth_xilinx -family xc7 -top top -flatten",
+    # Amaranth gives the clock buffer a parameter, for simulators alone, that Yosys does not know.
+    "xc7": "setparam -unset SIM_DEVICE t:BUFGCTRL\nsynth_xilinx -family xc7 -top top -flatten",
 }
 _BLOCKS = {
     # in units of the board's blocks: a RAMB36E1 is two halves
