@@ -6,7 +6,7 @@ import random
 import numpy as np
 from hypothesis import strategies as st
 
-from spikeloom.network.integer import IntegerLayer, IntegerNetwork, Leak
+from spikeloom.network.integer import Adaptation, IntegerLayer, IntegerNetwork, Leak
 
 RESETS = ("zero", "subtract", "delayed_zero", "delayed_subtract", "none")
 
@@ -35,7 +35,21 @@ def layer_of(spec: dict, name: str) -> IntegerLayer:
         threshold=spec["theta"],
         reset_amount=spec["r"] if spec["theta"] is not None and spec["reset"].endswith("subtract") else None,
         max_count=spec.get("max_count", 1),
+        refractory=spec.get("refractory", 0),
+        **_further(spec),
     )
+
+
+def _further(spec: dict) -> dict:
+    """Options of a layer with a synaptic current or an adaptive threshold."""
+    options = {}
+    if "current" in spec:
+        bits, leak, takes_bias = spec["current"]
+        options |= {"current_bits": bits, "current_leak": leak_of(leak), "bias_in_current": takes_bias}
+    if "adaptation" in spec:
+        bits, leak, increment = spec["adaptation"]
+        options["adaptation"] = Adaptation(bits=bits, leak=leak_of(leak), increment=increment)
+    return options
 
 
 def network_of(specs: list[dict], state: str = "clear", name: str = "net") -> IntegerNetwork:
@@ -86,6 +100,21 @@ def layer_specs(draw, *, fan_in: int, neurons: int, last: bool, max_count: int =
         "r": None if readout else draw(edges(1, v_max)),
         "max_count": max_count,
     }
+
+
+@st.composite
+def kinds(draw, spec: dict) -> dict:
+    """The layer with a synaptic current, a refractory period and an adaptive threshold, or some of them."""
+    spec = dict(spec)
+    if draw(st.booleans()):
+        bits = draw(st.sampled_from([2, 3, 6, 14, 15, 24, 32]))
+        spec["current"] = (bits, draw(leaks(bits)), draw(st.booleans()))
+    if spec["theta"] is not None and draw(st.booleans()):
+        spec["refractory"] = draw(st.integers(1, 3))
+    if spec["theta"] is not None and not spec["reset"].startswith("delayed") and draw(st.booleans()):
+        bits = draw(st.sampled_from([1, 3, 8, 24]))
+        spec["adaptation"] = (bits, draw(leaks(bits)), draw(edges(1, (1 << bits) - 1)))
+    return spec
 
 
 @st.composite

@@ -9,6 +9,11 @@ else: this file imports nothing of the project, and nothing that could compute f
                ("shift", k) ("shift", k1, k2)                           "delayed_subtract" "none"
                ("multiply", m, f)                       potential_bits  int
 
+and, where the layer has it::
+
+    current     (bits, leak, whether the bias enters the current)      refractory  steps of rest behind a spike
+    adaptation  (bits, leak, increment)
+
 It checks nothing that it is given.
 """
 
@@ -52,14 +57,15 @@ def extremes(lowest, highest, n):
     return note
 
 
-def step_of_neuron(layer, neuron, v, events, current, order, note):
-    """One step of one neuron: (spike, stored potential).
+def step_of_neuron(layer, neuron, state, events, current, order, note):
+    """One step of one neuron: its spike. `state` holds its "v", "i", "b" and "rest", and is changed.
 
     `events` lists the sources in any order, one entry per spike; `order` rearranges the terms of the sum (the bias is
     one of them); `note` is told every value of the accumulator.
     """
     theta, r = layer["theta"], layer["r"]
     low, high = -(2 ** (layer["potential_bits"] - 1)), 2 ** (layer["potential_bits"] - 1) - 1
+    v = state["v"]
 
     u = leaked(v, layer["leak"])
     if layer["reset"] == "delayed_zero" and v >= theta:
@@ -68,22 +74,45 @@ def step_of_neuron(layer, neuron, v, events, current, order, note):
         u = u - r
     note(u)
 
-    terms = [layer["bias"][neuron], current] + [layer["weights"][neuron][source] for source in events]
-    for term in order(terms):
+    beside, terms = [layer["bias"][neuron], current], [layer["weights"][neuron][source] for source in events]
+    if "current" in layer:
+        bits, leak, takes_bias = layer["current"]
+        i = leaked(state["i"], leak) + sum(order(terms + beside * takes_bias))
+        state["i"] = min(max(i, -(2 ** (bits - 1))), 2 ** (bits - 1) - 1)
+        terms = [state["i"]]
+        beside = [] if takes_bias else beside
+    for term in order(beside + terms):
         u = u + term
         note(u)
 
     u = min(max(u, low), high)
     if theta is None:
         note(u)
-        return 0, u
-    spike = 1 if u >= theta else 0
+        state["v"] = u
+        return 0
+    spike = 1 if u >= theta + state["b"] else 0
+    if state["rest"] > 0:
+        spike = 0
     if spike and layer["reset"] == "zero":
         u = 0
     if spike and layer["reset"] == "subtract":
         u = u - r
+    if state["rest"] > 0:
+        u = 0
     note(u)
-    return spike, u
+    state["v"] = u
+    state["rest"] = max(state["rest"] - 1, 0)
+    if spike:
+        state["rest"] = layer.get("refractory", 0)
+    if "adaptation" in layer:
+        bits, leak, increment = layer["adaptation"]
+        state["b"] = min(max(leaked(state["b"], leak) + increment * spike, 0), 2**bits - 1)
+    return spike
+
+
+def at_rest():
+    """The state of a neuron at the start."""
+    return {"v": 0, "i": 0, "b": 0, "rest": 0}
 
 
 def simulate(layers, inputs, *, state="clear", currents=None, order=list):
@@ -98,10 +127,10 @@ def simulate(layers, inputs, *, state="clear", currents=None, order=list):
         neurons = range(len(layer["weights"]))
         lowest, highest = [0 for _ in neurons], [0 for _ in neurons]
         all_spikes, all_potentials = [], []
-        v = [0 for _ in neurons]
+        states = [at_rest() for _ in neurons]
         for number, steps in enumerate(arriving):
             if state == "clear":
-                v = [0 for _ in neurons]
+                states = [at_rest() for _ in neurons]
             spikes, potentials = [], []
             for counts in steps:
                 events = [source for source, count in enumerate(counts) for _ in range(count)]
@@ -109,10 +138,9 @@ def simulate(layers, inputs, *, state="clear", currents=None, order=list):
                 for n in neurons:
                     note = extremes(lowest, highest, n)
                     current = currents[number][n] if currents is not None and depth == 0 else 0
-                    spike, v[n] = step_of_neuron(layer, n, v[n], events, current, order, note)
-                    fired.append(spike)
+                    fired.append(step_of_neuron(layer, n, states[n], events, current, order, note))
                 spikes.append(fired)
-                potentials.append(list(v))
+                potentials.append([each["v"] for each in states])
             all_spikes.append(spikes)
             all_potentials.append(potentials)
         answer.spikes.append(all_spikes)

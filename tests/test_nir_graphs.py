@@ -318,10 +318,37 @@ def test_loops_without_neurons_and_odd_delays_are_refused():
         import_nir(graph_of(nodes, chain(*nodes)), dt=1.0, reset="zero")
 
 
-def test_a_bias_into_a_current_is_refused():
+@pytest.mark.parametrize("synapse", ["same_step", "jump"])
+def test_a_bias_into_a_current(synapse):
+    """As torch's Linear and Conv2d have it in front of neurons with synaptic currents, unless told otherwise."""
+    g = rng(10, 0)
+    conv = conv_with(bias=np.array([0.3, -0.1]), weight=g.normal(0.2, 0.4, (2, 1, 3, 3)))
+    nodes = {
+        "input": port("Input", 1, 4, 4), "conv": conv, "first": cuba(2, 2, 2),
+        "flat": nir.Flatten(input_type={"input": np.array([2, 2, 2])}, start_dim=0, end_dim=-1),
+        "fc": nir.Affine(g.normal(0, 0.4, (3, 8)), np.array([0.2, -0.1, 0.0])),
+        "second": cuba(3, r=g.uniform(2, 5, 3), v_threshold=np.array([0.5, 1.0, 2.0])), "output": port("Output", 3),
+    }  # fmt: skip
+    names = {"conv": "first", "fc": "second"}
+    network = check(graph_of(nodes, chain(*nodes)), list(nodes), names, synapse=synapse)
+    assert all(layer.bias_in_current and layer.bias.any() for layer in network.layers)
+    spikes = (rng(10, 1).random((10, T, 16)) < 0.3).astype(np.uint8)
+    integer, _ = quantise(network, QuantiseOptions(weight_bits=14), calibration=Calibration(spikes=spikes))
+    real, exact = simulate_float(network, spikes), simulate(integer, spikes)
+    for one, other in zip(real.spikes, exact.spikes, strict=True):
+        assert np.mean(one != other) < 0.01
+        assert 0 < one.mean() < 1
+
+
+def test_biases_into_a_current_that_are_refused():
     nodes = {
         "input": port("Input", 3), "a": nir.Affine(np.eye(3), np.array([0, 0.5, 0])), "cell": cuba(3),
         "output": port("Output", 3),
     }  # fmt: skip
-    with pytest.raises(InputError, match=r"node 'cell': a bias of 0.5 into a synaptic current; accepted is Linear"):
+    with pytest.raises(
+        InputError, match=r"node 'cell': a bias of 0.5 into a synaptic current that is seen in the next"
+    ):
+        import_nir(graph_of(nodes, chain(*nodes)), dt=1.0, reset="zero", synapse="next_step")
+    nodes["cell"] = cuba(3, v_leak=0.1)
+    with pytest.raises(InputError, match=r"a bias of 0.5 into a synaptic current, and a v_leak other than its reset"):
         import_nir(graph_of(nodes, chain(*nodes)), dt=1.0, reset="zero")

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import oracle
-from networks import leaks, network_of, network_specs, stimuli
+from networks import kinds, leaks, network_of, network_specs, stimuli
 from spikeloom.errors import InputError
 from spikeloom.network import reference
 from spikeloom.network.integer import IntegerLayer, IntegerNetwork, Leak, signed_bits
@@ -62,6 +62,19 @@ def agree(specs, inputs, state, currents) -> Trace:
 @given(cases())
 def test_every_spike_and_potential(case):
     agree(*case)
+
+
+@PATIENT
+@given(cases(max_layers=2), st.data())
+def test_every_kind_of_neuron(case, data):
+    specs, inputs, state, currents = case
+    agree([data.draw(kinds(spec)) for spec in specs], inputs, state, currents)
+
+
+def test_sums_beyond_a_synaptic_current_are_clamped_not_wrapped():
+    """16 bits hold the accumulator, but not the sum of a step on top of a full current."""
+    spec = chain(theta=None, reset="none", weights=((127,) * 236,), potential_bits=8, current=(14, ("none",), False))
+    agree(spec, [[[1] * 236] * 3], "clear", None)
 
 
 @settings(deadline=None, max_examples=40)
@@ -190,7 +203,7 @@ def test_accumulator_range_is_attained(format_, weights, bias, max_count):
     for order in (sorted, lambda terms: sorted(terms, reverse=True)):
         for v in range(layer.v_min, layer.v_max + 1):
             every = [i for i in range(len(weights)) for _ in range(max_count)]
-            oracle.step_of_neuron(spec, 0, v, every, 0, order, reached.append)
+            oracle.step_of_neuron(spec, 0, oracle.at_rest() | {"v": v}, every, 0, order, reached.append)
             reached.append(v)  # the register holds the potential, too
     low, high = layer.accumulator_range()
     # Bounds of the register itself and of the sums are joined, so only the sums from the widest start are attained.

@@ -101,7 +101,7 @@ KINDS = {
     "current": dict(current_bits=8, current_leak=Leak(kind="shift", shifts=(1,)), leak=Leak(kind="shift", shifts=(2,))),
     "current, zero": dict(
         current_bits=6, current_leak=Leak(kind="multiply", factor=13, fraction_bits=4), reset="zero",
-        leak=Leak(kind="multiply", factor=29, fraction_bits=5),
+        leak=Leak(kind="multiply", factor=29, fraction_bits=5), bias=np.arange(-3, 4), bias_in_current=True,
     ),
     "current, delayed": dict(current_bits=6, current_leak=Leak(kind="linear", amount=2), reset="delayed_subtract"),
     "refractory": dict(refractory=2, leak=Leak(kind="linear", amount=1)),

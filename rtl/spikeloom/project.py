@@ -97,12 +97,19 @@ class Project:
             integration=given.integration,
         )
         with self.named("network"):
-            return with_habits(
+            network = with_habits(
                 network,
                 refractory=given.refractory,
                 adaptation=given.adaptation,
                 adaptation_decay=given.adaptation_decay,
             )
+        first = network.layers[0]
+        if self.config.input.coding == "current" and first.current_decay is not None and not first.bias_in_current:
+            raise InputError(
+                f"{self.origin}: input.coding: 'current' was given, but layer {first.name!r} has a synaptic current, "
+                "into which that goes, and a v_leak other than its reset, which does not; accepted is one of them"
+            )
+        return network
 
     @cached_property
     def coding(self) -> CodingOptions:

@@ -165,7 +165,10 @@ def check_fits(plan: CorePlan, network: IntegerNetwork) -> None:
                 fail(f"shape {given}", f"{wanted} [neurons, fan_in]")
         if _shapes(layer) != _shapes(built):
             fail(f"connections {_shapes(layer)}", f"{_shapes(built)} [weights, source, delay, pool, stride, padding]")
-        for name in ("weight_bits", "potential_bits", "reset", "max_count", "current_bits", "refractory", "adaptation"):
+        for name in (
+            "weight_bits", "potential_bits", "reset", "max_count", "current_bits", "bias_in_current", "refractory",
+            "adaptation",
+        ):  # fmt: skip
             if getattr(layer, name) != getattr(built, name):
                 fail(f"{name} {getattr(layer, name)!r}", repr(getattr(built, name)))
         if (layer.threshold is None) != (built.threshold is None):

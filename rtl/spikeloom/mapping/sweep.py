@@ -398,6 +398,7 @@ class SweepPlan:
             if adaptation is None
             else [adaptation.bits, adaptation.leak.describe(), adaptation.increment],
             "refractory": layer.refractory,
+            **({"bias_in_current": True} if layer.bias_in_current and self.bias_bits else {}),
             "reset": layer.reset,
             "readout": layer.threshold is None,
             "per_neuron": [[name, bits] for name, (bits, _) in self.neuron_fields().items()],

@@ -9,7 +9,8 @@ One step of a neuron with stored potential v and input spikes s_i::
 With a linear decay d in place of `decay`, decay v is v - sign(v) min(abs(v), d).
 
 The delayed kinds reset in the *next* step: u = decay v - theta s', or 0 where s', plus the inputs; s' is the last
-step's spike and v = u. With a synaptic current i = current_decay i + sum_i w_i s_i, and u = decay v + bias + i. In the
+step's spike and v = u. With a synaptic current i = current_decay i + sum_i w_i s_i, and u = decay v + bias + i, or the
+bias goes into i: `bias_in_current`. In the
 `refractory` steps after a spike v = 0 and s = 0. With an adaptive threshold u passes theta + b instead, and
 b = adaptation_decay b + adaptation theta s. This is the integer network's definition without its rounding and
 without its limits.
@@ -54,6 +55,8 @@ class FloatLayer(Layer):
         True: fires at u > theta (NIR, snnTorch); False: at u >= theta.
     current_decay : float, float64 array [neurons] or None
         Share of the synaptic current that is left after a step; None: spikes go straight into the potential.
+    bias_in_current : bool
+        Whether the bias, and a direct current, enter the synaptic current in place of the potential.
     refractory : int
         Steps after a spike in which the neuron rests.
     adaptation : float
@@ -78,6 +81,7 @@ class FloatLayer(Layer):
     reset: ResetKind = "none"
     fires_above: bool = True
     current_decay: float | np.ndarray | None = None
+    bias_in_current: bool = False
     refractory: int = 0
     adaptation: float = 0.0
     adaptation_decay: float = 1.0
@@ -112,6 +116,8 @@ class FloatLayer(Layer):
             value = self._numbers(what)
             if value is not None and not ((value >= 0) & (value <= 1)).all():
                 fail(f"{what} = {value[~((value >= 0) & (value <= 1))].flat[0]}: accepted is 0 to 1")
+        if self.bias_in_current and self.current_decay is None:
+            fail("a bias into the synaptic current without one: accepted is a current_decay")
         lost = self._numbers("linear_decay")
         assert lost is not None
         if not ((lost >= 0) & (lost < np.inf)).all():
@@ -320,8 +326,9 @@ class _Population:
         if layer.current_decay is None:
             v = u + (summed + layer.bias + extra)
         else:
-            self.i = layer.current_decay * self.i + summed
-            v = u + layer.bias + extra + self.i
+            beside = layer.bias + extra
+            self.i = layer.current_decay * self.i + summed + (beside if layer.bias_in_current else 0.0)
+            v = u + self.i + (0.0 if layer.bias_in_current else beside)
         if theta is not None:
             level = theta + self.b if layer.adaptation else theta
             s = v > level if layer.fires_above else v >= level

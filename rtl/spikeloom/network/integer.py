@@ -13,6 +13,7 @@ The delayed kinds reset in the *next* step: u = leak(v) - r (v >= theta), or 0 w
 Further kinds, each with its own equations, in which every state is clamped to its width once per step::
 
     synaptic current   i = clamp(leak_i(i) + sum_i w_i s_i);  u = clamp(leak(v) + bias + i)            (CubaLIF)
+                       with `bias_in_current`: i = clamp(leak_i(i) + bias + sum_i w_i s_i);  u = clamp(leak(v) + i)
     adaptive           theta_t = theta + b;  s = u >= theta_t;  then b = clamp(leak_b(b) + increment s)
     refractory         in the r steps after a spike v = 0 and s = 0; i and b go on
 
@@ -210,6 +211,8 @@ class IntegerLayer(Layer):
         Width of a synaptic current i (signed); None: spikes go straight into the potential.
     current_leak : Leak
         Of the synaptic current.
+    bias_in_current : bool
+        Whether the bias, and a direct current, enter the synaptic current in place of the potential.
     refractory : int
         Steps r after a spike in which the neuron rests.
     adaptation : Adaptation or None
@@ -232,6 +235,7 @@ class IntegerLayer(Layer):
     max_count: int = 1
     current_bits: int | None = None
     current_leak: Leak = Leak()
+    bias_in_current: bool = False
     refractory: int = 0
     adaptation: Adaptation | None = None
 
@@ -306,6 +310,8 @@ class IntegerLayer(Layer):
             fail(f"current_bits = {self.current_bits}: accepted is 2 to 48")
         if self.current_bits is None and self.current_leak.kind != "none":
             fail("a leak of the synaptic current without one: accepted is current_bits")
+        if self.current_bits is None and self.bias_in_current:
+            fail("a bias into the synaptic current without one: accepted is current_bits")
         if not 0 <= self.refractory <= 1 << 16:
             fail(f"refractory = {self.refractory}: accepted is 0 to {1 << 16} steps")
         if self.adaptation is not None and self.reset.startswith("delayed"):
@@ -466,6 +472,7 @@ def _header(network: IntegerNetwork, layer: IntegerLayer) -> dict:
         "max_count": layer.max_count,
         "current_bits": layer.current_bits,
         "current_leak": leak(layer.current_leak),
+        **({"bias_in_current": True} if layer.bias_in_current else {}),
         "refractory": layer.refractory,
         "adaptation": None if adaptation is None else [adaptation.bits, leak(adaptation.leak), adaptation.increment],
     }

@@ -255,11 +255,11 @@ class _Folder:
             current_decay = 1.0 - share
             gain = gain * w_in * (1.0 if self.synapse == "jump" else share)
             if signal.bias is not None and signal.bias.any():
-                self.values.fail(
-                    key,
-                    f"a bias of {signal.bias[np.flatnonzero(signal.bias)[0]]:g} into a synaptic current; accepted is "
-                    "Linear, or a bias of 0: move it into v_leak",
-                )
+                given = f"a bias of {signal.bias[np.flatnonzero(signal.bias)[0]]:g} into a synaptic current"
+                if drive.any():
+                    self.values.fail(key, f"{given}, and a v_leak other than its reset; accepted is one of them")
+                if self.synapse == "next_step":
+                    self.values.fail(key, f"{given} that is seen in the next step; accepted is a bias of 0")
         lost = zero
         if node.values.get("linear_decay") is not None:
             lost = self.dt * self.values.per_neuron(key, node, "linear_decay", size)
@@ -420,6 +420,7 @@ class _Folder:
             "threshold": theta,
             "reset": population.reset,
             "current_decay": population.current_decay,
+            "bias_in_current": population.current_decay is not None and not drive.any(),
             "nodes": (*population.enters.nodes, *population.nodes),
         }
         return _Draft(connections=connections, shape=shape, options=options)

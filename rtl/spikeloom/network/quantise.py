@@ -538,8 +538,14 @@ def _draft(layer: FloatLayer, options: QuantiseOptions, max_count: int) -> tuple
         current_leak = fit_leak("auto", layer.current_decay, tolerance=options.decay_tolerance, layer=layer.name)
         current_bits = _option(options.current_bits, layer.name, "auto")
         if isinstance(current_bits, str):
-            current_bits = _current_bits(connections, max_count, current_leak)
-        current = {"current_bits": current_bits, "current_leak": current_leak}
+            current_bits = _current_bits(
+                connections, max_count, current_leak, bias if layer.bias_in_current else np.zeros_like(bias)
+            )
+        current = {
+            "current_bits": current_bits,
+            "current_leak": current_leak,
+            "bias_in_current": layer.bias_in_current,
+        }
     draft = IntegerLayer(
         name=layer.name,
         connections=connections,
@@ -721,11 +727,12 @@ def _one_or_each(values: np.ndarray) -> int | np.ndarray:
     return int(numbers[0]) if (numbers == numbers[0]).all() else numbers
 
 
-def _current_bits(connections: tuple[Connection, ...], max_count: int, leak: Leak) -> int:
-    """Width that a synaptic current never passes: the fixed point of i = leak(i) + the largest sum of a step."""
+def _current_bits(connections: tuple[Connection, ...], max_count: int, leak: Leak, bias: np.ndarray) -> int:
+    """Width that a synaptic current never passes: the fixed point of i = leak(i) + bias + the largest sum of a step."""
     parts = [connection.sums() for connection in connections]
-    low = int(sum(low for low, _ in parts).min()) * max_count  # type: ignore[union-attr]
-    high = int(sum(high for _, high in parts).max()) * max_count  # type: ignore[union-attr]
+    low = int((sum(low for low, _ in parts) * max_count + bias).min())  # type: ignore[union-attr]
+    high = int((sum(high for _, high in parts) * max_count + bias).max())  # type: ignore[union-attr]
+    low, high = min(low, 0), max(high, 0)
     lost = 1.0 - float(np.max(_decay(leak, None)))
     if lost <= 0:
         return MAX_CURRENT_BITS

@@ -308,7 +308,7 @@ class _Adder:
             total = part if total is None else total + part
         assert total is not None
         summed = total.reshape(steps, batch, layer.neurons)
-        if layer.current_bits is not None:
+        if _adds_beside(layer):
             return summed.astype(np.int64 if extra is not None else _integer_type(layer))
         if extra is None:
             kind = _integer_type(layer)
@@ -320,16 +320,25 @@ class _Adder:
 
     def offsets(self, extra: np.ndarray | None) -> np.ndarray:
         """What a step adds to the potential beside a synaptic current: [1 or steps, B or 1, neurons]; else zeros."""
-        bias = self.layer.bias if self.layer.current_bits is not None else np.zeros(1, np.int64)
-        if extra is None or self.layer.current_bits is None:
+        beside = _adds_beside(self.layer)
+        bias = self.layer.bias if beside else np.zeros(1, np.int64)
+        if extra is None or not beside:
             return bias[None, None]
         return bias + extra.transpose(1, 0, 2)
+
+
+def _adds_beside(layer: IntegerLayer) -> bool:
+    """Whether bias and direct current go into the potential beside a synaptic current."""
+    return layer.current_bits is not None and not layer.bias_in_current
 
 
 def _integer_type(layer: IntegerLayer) -> type:
     """The smallest integer type that holds the accumulator and the product of a multiplying leak."""
     low, high = layer.accumulator_range()
-    bits = max(int(abs(low.min())), int(high.max())).bit_length() + 1
+    reach = max(int(abs(low.min())), int(high.max()))
+    if layer.current_bits is not None:  # the sums are added to a current before it is clamped
+        reach += 1 << (layer.current_bits - 1)
+    bits = reach.bit_length() + 1
     bits = max(bits, layer.potential_bits + layer.leak.fraction_bits + 1)
     if layer.current_bits is not None:
         bits = max(bits, layer.current_bits + layer.current_leak.fraction_bits + 1, layer.current_bits + 2)

@@ -17,7 +17,9 @@ from .integer import Adaptation, IntegerLayer, IntegerNetwork, Leak
 __all__ = ["load_network", "network_bytes", "save_network"]
 
 SCHEMA = 2
-SCALARS = ("name", "weight_bits", "potential_bits", "reset", "max_count", "current_bits", "refractory")
+SCALARS = (
+    "name", "weight_bits", "potential_bits", "reset", "max_count", "current_bits", "bias_in_current", "refractory"
+)  # fmt: skip
 CONNECTION = ("source", "delay", "source_shape", "pool", "stride", "padding", "groups")
 # What reading a damaged archive can raise: broken structure, broken compression, a method or encryption unknown here.
 _DAMAGE = (

@@ -303,13 +303,16 @@ class _Lane:
             above = Signal(name=f"above{n}")
             m.d.comb += above.eq(v >= p.threshold)
             u = Mux(above, 0, u) if layer.reset == "delayed_zero" else u - Mux(above, p.subtracts, 0)
-        if bias is not None:
+        if bias is not None and not layer.bias_in_current:
             u = u + bias
         if "current" in state:
             decayed = leaked(state["current"], layer.current_leak.kind, layer.current_leak.fraction_bits, p.current)
-            unclamped = Signal((decayed + total).shape(), name=f"unclamped{n}")
+            entered = decayed + total
+            if bias is not None and layer.bias_in_current:
+                entered = entered + bias
+            unclamped = Signal(entered.shape(), name=f"unclamped{n}")
             clamped = Signal(signed(layer.current_bits), name=f"current{n}_1")
-            m.d.comb += [unclamped.eq(decayed + total), clamped.eq(saturate(unclamped, layer.current_bits))]
+            m.d.comb += [unclamped.eq(entered), clamped.eq(saturate(unclamped, layer.current_bits))]
             total = clamped
         base, added = self._held(m, advance, u, f"base{n}"), self._held(m, advance, total, f"added{n}")
         kept = {
