@@ -770,3 +770,17 @@ def test_pdks(say, tmp_path):
     answer = say("pdk", "check", "sky130")
     assert (answer.code, "did you mean 'sky130hd'" in answer.err) == (2, True)
     assert say("pdk", "check", "gf180", "--pdk-root", tmp_path).code == 3
+
+
+def test_map_where_neurons_dealt_in_turn_do_not_fit(say):
+    """What one of the methods cannot do is no reason to refuse the others."""
+    assert say("new", "zoo:digits", "--core", "virtual", "-o", "virtual.toml").code == 0
+    path = Path("virtual.toml")
+    path.write_text(path.read_text().replace('weight_depth = "auto"', "weight_depth = 100"))
+    answer = say("map", "virtual.toml", "--method", "greedy", "--inputs", "5", "--json")
+    assert answer.code == 0, answer.err
+    layer = json.loads(answer.out)["layers"]["fc1"]
+    assert (layer["passes"], layer["round_robin"]) == (2, None)
+    refused = say("map", "virtual.toml", "--method", "round_robin")
+    assert refused.code == 2
+    assert "layer 'fc1': round_robin needs 122 rows and 121 words of weights per engine; there are" in refused.err

@@ -25,6 +25,7 @@ def map_network(
 ) -> None:
     """Place the neurons on the engines of a virtual core, and say how good that is."""
     with session(as_json, verbose) as ui:
+        import contextlib
         import dataclasses
 
         from spikeloom.config import VirtualConfig
@@ -59,7 +60,10 @@ def map_network(
                     )
                     for name, problem in problems.items()
                 }  # fmt: skip
-                plain = {name: place(problem, "round_robin") for name, problem in problems.items()}
+                plain: dict[str, float] = {}  # to compare with, where that fits
+                for name, problem in problems.items():
+                    with contextlib.suppress(InputError):
+                        plain[name] = place(problem, "round_robin").expected_rows
         told = {name: explain(problem, placements[name]) for name, problem in problems.items()}
         write_mapping(target, network, placements)
         ui.table(
@@ -67,7 +71,7 @@ def map_network(
             + ("alike (no data set)" if rates is None else f"measured on {inputs} inputs"),
             ["layer", "engines", "passes", "round-robin", "rows", "bound", "gap", "places in use", "status"],
             [
-                [name, told[name]["engines"], each.passes, f"{plain[name].expected_rows:.0f}",
+                [name, told[name]["engines"], each.passes, f"{plain[name]:.0f}" if name in plain else "does not fit",
                  f"{each.expected_rows:.0f}", f"{each.bound:.0f} ({each.bound_from})", f"{each.gap:.1%}",
                  f"{told[name]['useful']:.1%}", each.status]
                 for name, each in placements.items()
@@ -81,7 +85,7 @@ def map_network(
         result: dict[str, Any] = {
             "mapping": str(target),
             "picture": None if picture is None else str(picture),
-            "layers": {name: told[name] | {"round_robin": plain[name].expected_rows} for name in placements},
+            "layers": {name: told[name] | {"round_robin": plain.get(name)} for name in placements},
         }
         ui.done(result, f'wrote {target}; next: mapping = "{target}" in [core], spikeloom elaborate {config}')
 
