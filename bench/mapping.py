@@ -5,7 +5,8 @@ placement goes through the independent checker. `gap` is to a proven bound. `cou
 connections, is to the rows that such a network needs except with chance 1e-9 (`placement/counting.py`): no proof for
 one network, but it shows how much of a gap is the network's. Cases:
 
-    nmnist           the zoo's CNN, 16 engines, recordings as input (SPIKELOOM_DATA)
+    nmnist           the zoo's CNN, 16 engines, recordings as input (SPIKELOOM_DATA); also `nmnist_pruned`, 70 % zeros,
+                     `nmnist_mlp`, 2312-100-10, and `nmnist_mlp_pruned`, 90 % zeros, pruned in training
     pruned_digits    64-512-10, 90 % zeros, 16 engines, the digits as input
     pruned_mnist     784-1024-10, 90 % zeros, 16 engines, MNIST as input (SPIKELOOM_DATA)
     graph            2 000 neurons, each a source of 8 others on average, one event each, on 20 engines x 100
@@ -61,12 +62,14 @@ def cases() -> Iterator[tuple[str, list[Problem]]]:
     yield "graph_passes", graph(32, 4)
     try:
         mnist = zoo_project("mnist8", data=DataConfig(set="mnist", path=str(data_folder("mnist"))))
-        nmnist = zoo_project("nmnist", data=DataConfig(set="nmnist", path=str(data_folder("nmnist"))))
+        recordings = DataConfig(set="nmnist", path=str(data_folder("nmnist")))
     except InputError as error:
         if "SPIKELOOM_DATA is not set" not in str(error):
             raise
         return
-    yield "nmnist", problems(nmnist.network, nmnist)
+    for name in ("nmnist", "nmnist_pruned", "nmnist_mlp", "nmnist_mlp_pruned"):
+        project = zoo_project(name, data=recordings)
+        yield name, problems(project.network, project)
     yield "pruned_mnist", problems(pruned([784, 1024, 10], 0.1), mnist)
 
 

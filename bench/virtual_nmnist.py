@@ -1,7 +1,12 @@
 """N-MNIST through the digital twin of a virtual core on compiled RTL: equality, cycles of a spike, use of issue slots.
 
 Every network of the zoo for these recordings, all held-out recordings one after the other, against the reference and
-the cost model. A lone spike in front of a tick delays it by the cycles that the spike takes.
+the cost model.
+
+What a spike costs is read from the time of the answer, less that of an input without spikes, whose ticks take one cycle
+to be taken and looked up, too. `lone_spike`: one spike in the first step. It is taken and looked up in one cycle, its
+rows follow, one per cycle, and the tick is looked up while the last one is issued: 1 + length cycles, of which the tick
+waits for `length`. `back_to_back`: `RUN` spikes in the first step: the sum of their lengths, without a gap.
 """
 
 from pathlib import Path
@@ -11,6 +16,7 @@ from _common import data_folder, main, scratch, stream, zoo_project
 
 from spikeloom.config import DataConfig, VirtualConfig
 from spikeloom.export import elaborate
+from spikeloom.mapping.virtual import VirtualPlan
 from spikeloom.mapping.virtual_cost import VirtualCost, VirtualReport
 from spikeloom.network import zoo
 from spikeloom.project import Project
@@ -18,23 +24,28 @@ from spikeloom_sim.batch import CompiledDesign, compile_design
 
 ALL = 1 << 30  # more recordings than there are
 ENGINES, SLOTS, CLOCK_MHZ = 16, 256, 100.0
-LONE = 64
-"""Sources whose lone spike is timed."""
+TIMED, RUN = 64, 16
+"""Sets of spikes that are timed, and spikes of a set that come back to back."""
 
 
-def lone_spikes(project: Project, design: CompiledDesign, place: Path) -> dict:
-    """Cycles by which one spike delays the answer, less its dispatch rows (less 1 without any): 0 for all."""
+def event_cost(project: Project, design: CompiledDesign, count: int) -> dict:
+    """By how many cycles `count` spikes in a step delay the answer, beyond the sum of their dispatch rows.
+
+    A spike without rows counts as one of one row.
+    """
     entry = project.plan.layers[0]
-    rows = entry.touched_rows()[0]  # type: ignore[union-attr]
-    steps = project.config.input.steps
-    chosen = stream(61).choice(len(rows), LONE, replace=False)
-    spikes = np.zeros((LONE + 1, steps, len(rows)), np.uint8)
-    spikes[1 + np.arange(LONE), 0, chosen] = 1
+    assert isinstance(entry, VirtualPlan)
+    rows = entry.touched_rows()[0]
+    spikes = np.zeros((TIMED + 1, project.config.input.steps, len(rows)), np.uint8)
+    for number in range(TIMED):
+        spikes[1 + number, 0, stream(61, number).choice(len(rows), count, replace=False)] = 1
+    lengths = spikes[1:, 0].astype(np.int64) @ np.maximum(rows, 1)
     result = design.run(spikes, isolated=True, processes=1)
     extra = result.latency[1:] - result.latency[0]
     return {
-        "lengths": [int(rows[chosen].min()), int(rows[chosen].max())],
-        "cycles_beyond_length": sorted({int(n) for n in extra - np.maximum(rows[chosen], 1)}),
+        "sets": TIMED,
+        "length_sums": [int(lengths.min()), int(lengths.max())],
+        "delay_less_length_sum": sorted({int(n) for n in extra - lengths}),
     }
 
 
@@ -53,7 +64,7 @@ def of_network(name: str) -> dict:
         place = Path(folder)
         design = compile_design(place / name, elaborate(project, place / name, inputs=project.inputs(2)))
         result = design.run(inputs.spikes, isolated=True, processes=1)
-        lone = lone_spikes(project, design, place)
+        costs = {name: event_cost(project, design, n) for name, n in (("lone_spike", 1), ("back_to_back", RUN))}
     assert result.decisions is not None
     layers: dict = {}
     for report in reports:
@@ -75,7 +86,7 @@ def of_network(name: str) -> dict:
         "accuracy": float((result.decisions[:, 0] == labels).mean()),
         "latency_cycles_median": float(np.median(latency)),
         "recordings_per_second": round(1e6 * CLOCK_MHZ / float(np.mean(latency)), 1),
-        "lone_spike": lone,
+        **costs,
         "rows_per_event": {n: round(each["rows"] / max(1, each["events"]), 2) for n, each in layers.items()},
         "places_used": {n: round(each["used"] / max(1, each["places"]), 4) for n, each in layers.items()},
         "places_used_all": round(
