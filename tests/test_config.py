@@ -77,7 +77,9 @@ configs = st.builds(
     ),
     data=st.builds(
         DataConfig,
-        set=st.sampled_from(["none", "digits", "mnist", "nmnist", "npz", "sequence", "interception"]),
+        set=st.sampled_from(
+            ["none", "digits", "mnist", "nmnist", "dvs128", "npz", "sequence", "moving", "interception"]
+        ),
         path=text,
         inputs=st.integers(1, 2**40),
     ),
@@ -242,8 +244,8 @@ POTENTIAL = 'bits of a stored membrane potential, 2 to 32, or "auto": the smalle
         ),
         (
             "[data]\npath = 1979-05-27",
-            "data.path: datetime.date(1979, 5, 27) was given; accepted: folder of the mnist / nmnist files, or the "
-            ".npz file; relative to this file",
+            "data.path: datetime.date(1979, 5, 27) was given; accepted: folder of the mnist / nmnist / dvs128 files, "
+            "or the .npz file; relative to this file",
         ),
     ],
 )

@@ -257,7 +257,7 @@ def test_damaged_npz(tmp_path):
 
 def test_names():
     assert message(datasets.load_dataset, "cifar") == (
-        "data set 'cifar': accepted are digits, mnist, nmnist, npz, sequence, interception"
+        "data set 'cifar': accepted are digits, mnist, nmnist, dvs128, npz, sequence, moving, interception"
     )
     assert message(datasets.load_dataset, "mnist") == (
         "data set 'mnist' needs the folder of its files, which are not part of Spikeloom"

@@ -1,8 +1,11 @@
 """The sequence task: the same on any machine, what the page says, and no hint at the answer in either half."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from spikeloom import project
 from spikeloom.network import sequence
 from spikeloom.network.coding import CodingOptions, encode_spikes
 from spikeloom.network.datasets import load_dataset
@@ -56,3 +59,9 @@ def test_long_input_is_the_sequences_in_a_row():
     task = SequenceTask(train=0, test=3)
     spikes, _ = spikes_of(task, train=False)
     assert (sequence.long_input(task, 3)[0] == spikes.reshape(180, 12)).all()
+
+
+def test_calibration_takes_fewer_of_large_recordings(monkeypatch):
+    monkeypatch.setattr(project, "CALIBRATION_PLACES", 7 * sequence.STEPS * sequence.INPUTS + 1)
+    given = project.Project(config=project.propose("zoo:recurrent"), folder=Path())
+    assert given._calibration().spikes.shape == (7, sequence.STEPS, sequence.INPUTS)

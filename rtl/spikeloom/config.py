@@ -381,13 +381,16 @@ class DataConfig:
     """Labelled inputs for calibration, simulation and the report."""
 
     set: Annotated[
-        Literal["none", "digits", "mnist", "nmnist", "npz", "sequence", "interception"],
+        Literal["none", "digits", "mnist", "nmnist", "dvs128", "npz", "sequence", "moving", "interception"],
         _doc(
-            "data set: none | digits (bundled with scikit-learn) | mnist | nmnist | npz (arrays x and y) | "
-            "sequence (a task that needs memory) | interception (what a predator sees, no labels)"
+            "data set: none | digits (bundled with scikit-learn) | mnist | nmnist | dvs128 (recordings of 128 x 128 "
+            "pixels, such as CIFAR10-DVS) | npz (arrays x and y) | sequence (a task that needs memory) | moving "
+            "(synthetic recordings of 128 x 128 pixels) | interception (what a predator sees, no labels)"
         ),
     ] = "none"
-    path: Annotated[str, _doc("folder of the mnist / nmnist files, or the .npz file; relative to this file")] = ""
+    path: Annotated[
+        str, _doc("folder of the mnist / nmnist / dvs128 files, or the .npz file; relative to this file")
+    ] = ""
     inputs: Annotated[int, _doc("how many test inputs simulate uses by default, at least 1", ge=1)] = 100
 
 

@@ -43,8 +43,9 @@ if TYPE_CHECKING:
 __all__ = ["Inputs", "Project", "propose"]
 
 CALIBRATION_INPUTS = 1000
+CALIBRATION_PLACES = 1 << 25  # steps x addresses of recorded events: fewer inputs where a recording is large
 ZOO = "zoo:"
-BUNDLED = ("digits", "interception", "sequence")  # data sets that need no folder
+BUNDLED = ("digits", "interception", "sequence", "moving")  # data sets that need no folder
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -218,13 +219,12 @@ class Project:
 
     @cached_property
     def _dataset(self):
-        from .network.datasets import load_dataset
+        from .network.datasets import DATASETS, load_dataset
 
         data = self.config.data
         if not self.has_data:
             raise InputError(
-                f"{self.origin}: data.set: 'none' was given; accepted for labelled inputs: "
-                "digits, mnist, nmnist, npz, sequence, interception"
+                f"{self.origin}: data.set: 'none' was given; accepted for labelled inputs: {', '.join(DATASETS)}"
             )
         return load_dataset(data.set, self.folder / data.path if data.path else None)
 
@@ -243,9 +243,12 @@ class Project:
     def _calibration(self) -> Calibration | None:
         if not self.has_data:
             return None
-        values, labels, _ = self._select(train=True, count=CALIBRATION_INPUTS)
+        inputs, count = self.float_network.inputs, CALIBRATION_INPUTS
+        if self.coding.coding == "events":
+            count = max(1, min(count, CALIBRATION_PLACES // (self.coding.steps * inputs)))
+        values, labels, _ = self._select(train=True, count=count)
         with self.named("data"):
-            spikes = encode_spikes(self.coding, values, self.float_network.inputs)
+            spikes = encode_spikes(self.coding, values, inputs)
         direct = values if self.config.input.coding == "current" else None
         return Calibration(spikes=spikes, values=direct, labels=labels)
 

@@ -1,5 +1,5 @@
-"""Labelled inputs: scikit-learn's digits (bundled, no download), MNIST idx files and N-MNIST recordings from a folder,
-the sequences that `sequence` makes, and the observations of `interception`.
+"""Labelled inputs: scikit-learn's digits (bundled, no download), MNIST idx files and recordings of event cameras from a
+folder, what `sequence` and `moving` make, and the observations of `interception`.
 
 MNIST and N-MNIST are under ShareAlike licences, so neither is part of this package: the user names a folder.
 """
@@ -8,7 +8,6 @@ import gzip
 import math
 import zipfile
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
+from .dvs128 import Dvs128, read_dvs128
+from .moving import MovingDigits
+from .recordings import NMnist, Recording, Recordings, read_bytes, read_nmnist
 from .sequence import SequenceTask
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = [
     "DATASETS",
     "Dataset",
+    "Dvs128",
+    "EventData",
     "NMnist",
     "Recording",
     "load_dataset",
@@ -31,15 +35,17 @@ __all__ = [
     "load_idx",
     "load_mnist",
     "load_npz",
+    "read_dvs128",
     "read_nmnist",
 ]
 
-DATASETS = ("digits", "mnist", "nmnist", "npz", "sequence", "interception")
+DATASETS = ("digits", "mnist", "nmnist", "dvs128", "npz", "sequence", "moving", "interception")
 DIGITS_TEST = 360
 IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-NMNIST_SIZE = 34  # pixels on a side
-HOLD_OUT = 5  # every fifth recording is kept for the test
-EVENT_BYTES = 5
+
+
+EventData = Recordings | MovingDigits
+"""Labelled recordings of an event camera, real or synthetic."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +109,7 @@ def load_idx(path: Path | str) -> np.ndarray:
         Where the file is missing, unreadable, truncated, too long or not idx.
     """
     path = Path(path)
-    data = _read(path, "an idx file, plain or gzip")
+    data = read_bytes(path, "an idx file, plain or gzip")
     if data[:2] == b"\x1f\x8b":
         try:
             data = gzip.decompress(data)
@@ -163,7 +169,7 @@ def load_npz(path: Path | str) -> Dataset:
     """
     path = Path(path)
     accepted = "an .npz file with arrays x [samples, ...] in 0 to 1 and y [samples] of class numbers"
-    _read(path, accepted)
+    read_bytes(path, accepted)
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {key: file[key] for key in ("x", "y", "train_x", "train_y") if key in file}
@@ -207,9 +213,9 @@ def _check_arrays(
 
 def load_dataset(
     name: str, path: Path | str | None = None, *, train: bool = True
-) -> "Dataset | NMnist | SequenceTask | InterceptionTask":
-    """The data set called `name`: "digits", "sequence" or "interception"; "mnist" or "nmnist" from the folder `path`;
-    "npz" from the file `path`.
+) -> "Dataset | NMnist | Dvs128 | SequenceTask | MovingDigits | InterceptionTask":
+    """The data set called `name`: "digits", "sequence", "moving", "interception"; "mnist", "nmnist" or "dvs128" from
+    the folder `path`; "npz" from the file `path`.
 
     Without `train`, only the test half of MNIST is read.
 
@@ -222,6 +228,8 @@ def load_dataset(
         return load_digits_split()
     if name == "sequence":
         return SequenceTask()
+    if name == "moving":
+        return MovingDigits()
     if name == "interception":
         from .interception.dataset import InterceptionTask  # it needs a network of the zoo, which needs this module
 
@@ -235,121 +243,7 @@ def load_dataset(
         raise InputError(f"data set {name!r} needs {what}")
     if name == "mnist":
         return load_mnist(path, train=train)
-    return load_npz(path) if name == "npz" else read_nmnist(path)
-
-
-@dataclass(frozen=True, eq=False)
-class Recording:
-    """The events of one event-camera recording, in the order of the file.
-
-    `times_us` int64 [events] microseconds; `x`, `y` int64 [events] pixels; `polarity` int64 [events], 1 where the
-    pixel became brighter; `label` the class.
-    """
-
-    times_us: np.ndarray
-    x: np.ndarray
-    y: np.ndarray
-    polarity: np.ndarray
-    label: int
-    size: int = NMNIST_SIZE
-
-    @property
-    def addresses(self) -> np.ndarray:
-        """Input address of each event, polarity * size**2 + y * size + x, int64 [events]."""
-        return (self.polarity * self.size + self.y) * self.size + self.x
-
-    @property
-    def inputs(self) -> int:
-        """Number of input addresses: two polarities of each pixel."""
-        return 2 * self.size**2
-
-
-@dataclass(frozen=True, eq=False)
-class NMnist:
-    """A folder of N-MNIST recordings; each is read when it is asked for.
-
-    `ids` and `labels` are int64 [recordings]. `nmnist[i]` reads recording number i, and iterating reads one after
-    the other. Every fifth recording, from number `fold` (0 to 4), is a test: the five folds test each recording once.
-    """
-
-    folder: Path
-    ids: np.ndarray
-    labels: np.ndarray
-    fold: int = 0
-
-    shape = (2, NMNIST_SIZE, NMNIST_SIZE)
-
-    def __post_init__(self):
-        if self.fold not in range(HOLD_OUT):
-            raise InputError(f"fold {self.fold!r} of N-MNIST: accepted are 0 to {HOLD_OUT - 1}")
-
-    def half(self, *, train: bool, count: int | None = None) -> tuple[list[Recording], np.ndarray]:
-        """The first `count` recordings of one half, and their classes."""
-        chosen = [number for number in range(len(self)) if (number % HOLD_OUT == self.fold) != train][:count]
-        return [self[number] for number in chosen], self.labels[chosen]
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __getitem__(self, index: int) -> Recording:
-        return _read_recording(self.folder / f"{self.ids[index]}.bs2", int(self.labels[index]))
-
-    def __iter__(self) -> Iterator[Recording]:
-        for index in range(len(self)):
-            yield self[index]
-
-
-def read_nmnist(folder: Path | str) -> NMnist:
-    """Open a folder of N-MNIST recordings: `labels.txt` (lines "id class", # starts a comment) and `<id>.bs2` files.
-
-    A `.bs2` file holds 5 bytes per event, big-endian: x (8 bits), y (8 bits), polarity (1 bit), time in microseconds
-    (23 bits); 34 x 34 pixels.
-
-    Source: Orchard, Jayawant, Cohen, Thakor, "Converting Static Image Datasets to Spiking Neuromorphic Datasets Using
-    Saccades", Front. Neurosci. 9:437 (2015).
-
-    Raises
-    ------
-    InputError
-        Where the folder or a file is missing or damaged. A recording is read, and checked, when it is asked for.
-    """
-    folder = Path(folder)
-    path = folder / "labels.txt"
-    text = _read(path, "a list of 'id class' lines beside the .bs2 files").decode(errors="replace")
-    rows = []
-    for number, line in enumerate(text.splitlines(), 1):
-        fields = line.split("#")[0].split()
-        if not fields:
-            continue
-        if len(fields) != 2 or not all(field.isascii() and field.isdigit() for field in fields):
-            raise InputError(f"{path}: line {number}: {line.strip()!r}; accepted is 'id class', two integers")
-        rows.append([int(field) for field in fields])
-    if not rows:
-        raise InputError(f"{path}: no recordings; accepted are lines 'id class'")
-    table = np.array(rows, np.int64)
-    missing = [number for number in table[:, 0] if not (folder / f"{number}.bs2").is_file()]
-    if missing:
-        raise InputError(
-            f"{path}: {len(missing)} of {len(table)} recordings are not in the folder, first {missing[0]}.bs2"
-        )
-    return NMnist(folder, table[:, 0], table[:, 1])
-
-
-def _read_recording(path: Path, label: int) -> Recording:
-    """Decode one `.bs2` file."""
-    data = _read(path, "a recording of 5 bytes per event")
-    if not data or len(data) % EVENT_BYTES:
-        raise InputError(f"{path}: {len(data)} bytes; accepted is a positive multiple of {EVENT_BYTES}, 5 per event")
-    raw = np.frombuffer(data, np.uint8).reshape(-1, EVENT_BYTES).astype(np.int64)
-    x, y = raw[:, 0], raw[:, 1]
-    bad = (x >= NMNIST_SIZE) | (y >= NMNIST_SIZE)
-    if bad.any():
-        event = int(bad.argmax())
-        raise InputError(
-            f"{path}: event {event} at x = {x[event]}, y = {y[event]}; accepted are 0 to {NMNIST_SIZE - 1}"
-        )
-    times = ((raw[:, 2] & 0x7F) << 16) | (raw[:, 3] << 8) | raw[:, 4]
-    return Recording(times, x, y, raw[:, 2] >> 7, label)
+    return {"npz": load_npz, "nmnist": read_nmnist, "dvs128": read_dvs128}[name](path)
 
 
 def _load_pair(folder: Path, half: str) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
@@ -380,11 +274,3 @@ def _find(folder: Path, stem: str, kind: str) -> Path:
 
 def _by(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape))
-
-
-def _read(path: Path, accepted: str) -> bytes:
-    """The bytes of a file, or InputError that says what should be there."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}; accepted is {accepted}") from error
