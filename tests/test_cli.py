@@ -168,7 +168,7 @@ def test_train_without_torch(say, monkeypatch, tmp_path):
     assert not list(tmp_path.iterdir())
     refused(
         say("train", "digit"),
-        "network 'digit': `train` knows digits, interception, mnist4, mnist8, mnist_linear, "
+        "network 'digit': `train` knows digits, interception, mnist4, mnist8, mnist_linear, moving, "
         "nmnist, nmnist_mlp, nmnist_mlp_pruned, nmnist_pruned, recurrent; "
         "did you mean 'digits'?",
     )
@@ -242,7 +242,7 @@ def test_zoo(say, tmp_path):
     refused(say("new", "zoo:digits", "--core", "sim"), f"--core: 'sim' was given; accepted: {', '.join(core_kinds())}")
     refused(
         say("new", "zoo:digit"),
-        "zoo network 'digit': accepted are digits, interception, mnist4, mnist8, mnist_linear, "
+        "zoo network 'digit': accepted are digits, interception, mnist4, mnist8, mnist_linear, moving, "
         "nmnist, nmnist_mlp, nmnist_mlp_pruned, nmnist_pruned, recurrent; "
         "did you mean 'digits'?",
     )

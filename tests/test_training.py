@@ -14,13 +14,14 @@ from spikeloom.network.coding import CodingOptions, encode_spikes, rate
 from spikeloom.network.connections import Connection
 from spikeloom.network.datasets import load_digits_split, load_mnist, read_nmnist
 from spikeloom.network.integer import IntegerLayer, IntegerNetwork, Leak
+from spikeloom.network.moving import MovingDigits
 from spikeloom.network.nir_import import import_nir
 from spikeloom.network.quantise import Calibration, QuantiseOptions, quantise
 from spikeloom.network.reference import simulate
 from spikeloom.network.sequence import SequenceTask
 
 EVENTS = ("nmnist", "nmnist_mlp", "nmnist_mlp_pruned", "nmnist_pruned")
-NAMES = ("digits", "interception", "mnist4", "mnist8", "mnist_linear", *EVENTS, "recurrent")
+NAMES = ("digits", "interception", "mnist4", "mnist8", "mnist_linear", "moving", *EVENTS, "recurrent")
 PICTURES = ("digits", "mnist4", "mnist8", "mnist_linear")
 FITTED = tuple(name for name in NAMES if name != "interception")  # see test_interception for the other
 SHORT = {"epochs": 2, "seed": 3, "progress": False}
@@ -196,6 +197,14 @@ def test_nmnist_reaches_what_is_recorded(name, wanted, data_folder):
     assert convolutions == (0 if "mlp" in name else 2)
 
 
+@pytest.mark.slow
+def test_moving_digits_reach_what_is_recorded():
+    network, reached = reached_on_events("moving", MovingDigits())
+    assert [layer.shape for layer in network.layers] == [(8, 32, 32), (16, 16, 16), (32, 8, 8), (10,)]
+    assert reached == pytest.approx(zoo.settings("moving")["accuracy"], abs=1e-6)
+    assert reached >= 0.8
+
+
 @pytest.mark.parametrize(("name", "zeros"), [("nmnist_mlp_pruned", 0.9), ("nmnist_pruned", 0.7)])
 def test_pruned_networks_are_sparse(name, zeros):
     table, (network, _) = zoo.settings(name), quantised(name)
@@ -329,7 +338,7 @@ def test_committed_record_is_in_the_form_that_train_writes(tmp_path):
         (
             "digit",
             {},
-            "network 'digit': `train` knows digits, interception, mnist4, mnist8, mnist_linear, "
+            "network 'digit': `train` knows digits, interception, mnist4, mnist8, mnist_linear, moving, "
             "nmnist, nmnist_mlp, nmnist_mlp_pruned, nmnist_pruned, recurrent; "
             "did you mean 'digits'",
         ),
@@ -342,6 +351,7 @@ def test_committed_record_is_in_the_form_that_train_writes(tmp_path):
         ("nmnist", {}, r"network 'nmnist' is trained on N-MNIST: give its folder \(--data FOLDER\)"),
         ("interception", {"data": "there"}, "data 'there': network 'interception' is trained on prey that are made"),
         ("recurrent", {"data": "there"}, "network 'recurrent' is trained on sequences that are made for it; give none"),
+        ("moving", {"data": "there"}, "network 'moving' is trained on recordings that are made for it; give none"),
         ("mnist8", {"data": "nowhere"}, "nowhere: not a folder; accepted is the folder that holds"),
     ],
 )

@@ -335,8 +335,8 @@ def train(
     name: Annotated[
         str,
         typer.Argument(
-            help="recipe: digits, mnist4, mnist8, mnist_linear, nmnist, nmnist_mlp, nmnist_mlp_pruned, nmnist_pruned, "
-            "recurrent or interception"
+            help="recipe: digits, mnist4, mnist8, mnist_linear, moving, nmnist, nmnist_mlp, nmnist_mlp_pruned, "
+            "nmnist_pruned, recurrent or interception"
         ),
     ],
     data: Annotated[Path | None, typer.Option(help="folder of MNIST or N-MNIST (the others need none)")] = None,

@@ -12,7 +12,8 @@ from .integer import IntegerLayer, Leak
 
 __all__ = ["RECIPES", "AnyRecipe", "EventRecipe", "EvolutionRecipe", "FittedRecipe", "Recipe", "SequenceRecipe"]
 
-NMNIST_SHAPE = (2, 34, 34)
+EVENT_SHAPES = {"nmnist": (2, 34, 34), "moving": (2, 128, 128)}
+"""(polarities, height, width) of the recordings of a data set."""
 PRUNE_FROM, PRUNE_TO = 0.2, 0.6
 """Shares of the batches between which weights are pruned: those that stay are trained before, meanwhile and after."""
 
@@ -167,7 +168,7 @@ class EventRecipe(FittedRecipe):
     Parameters
     ----------
     data : str
-        nmnist.
+        nmnist or moving.
     channels, kernel, stride : tuple of int
         Of the convolutions; a padding of half the kernel keeps the edges.
     hidden : tuple of int
@@ -186,9 +187,11 @@ class EventRecipe(FittedRecipe):
         Largest random distortion of a recording: radians; shares.
     shift, jitter_us, loss : float
         Largest random shift in pixels and in microseconds; share of events that may get lost.
+    active : (float, float)
+        Share of the sources that the first weights of a convolution and of other layers are scaled for.
     """
 
-    data: Literal["nmnist"]
+    data: Literal["nmnist", "moving"]
     channels: tuple[int, ...] = ()
     kernel: tuple[int, ...] = ()
     stride: tuple[int, ...] = ()
@@ -206,10 +209,11 @@ class EventRecipe(FittedRecipe):
     shift: float = 2.5
     jitter_us: float = 5000.0
     loss: float = 0.2
+    active: tuple[float, float] = (0.2, 0.1)
 
     def maps(self) -> tuple[tuple[int, int, int], ...]:
         """(channels, height, width) of the input and of each convolution."""
-        maps: list[tuple[int, int, int]] = [NMNIST_SHAPE]
+        maps: list[tuple[int, int, int]] = [EVENT_SHAPES[self.data]]
         for channels, kernel, stride in zip(self.channels, self.kernel, self.stride, strict=True):
             _, height, width = maps[-1]
             high, wide = ((size + 2 * (kernel // 2) - kernel) // stride + 1 for size in (height, width))
@@ -380,6 +384,26 @@ NMNIST_MLP = EventRecipe(
     batch=32,
     learning_rate=3e-3,
 )
+MOVING = EventRecipe(
+    data="moving",
+    channels=(8, 16, 32),
+    kernel=(5, 3, 3),
+    stride=(4, 2, 2),
+    weight_bits=8,
+    potential_bits=12,
+    threshold=(128, 128, 128, 128),
+    leak_shift=(3, 3, 3, 3),
+    steps=10,
+    step_us=10_000.0,
+    epochs=8,
+    batch=16,
+    learning_rate=3e-3,
+    turn=0.0,
+    stretch=0.0,
+    shear=0.0,
+    shift=4.0,
+    jitter_us=0.0,
+)
 
 RECIPES: dict[str, AnyRecipe] = {
     "digits": Recipe(
@@ -454,6 +478,7 @@ RECIPES: dict[str, AnyRecipe] = {
         learning_rate=2e-3,
         hidden_limit=12.0,
     ),
+    "moving": MOVING,
     "nmnist": NMNIST,
     "nmnist_mlp": NMNIST_MLP,
     "nmnist_mlp_pruned": replace(NMNIST_MLP, prune=(0.902, 0.5)),

@@ -39,8 +39,9 @@ from ..output import write_atomic
 from ..tools import require_tool
 from .coding import CodingOptions, encode_spikes, rate
 from .connections import Connection
-from .datasets import Dataset, NMnist, load_digits_split, load_mnist, read_nmnist
+from .datasets import Dataset, EventData, load_digits_split, load_mnist, read_nmnist
 from .integer import INPUT, IntegerLayer, IntegerNetwork
+from .moving import MovingDigits
 from .nir_import import import_nir
 from .quantise import QuantiseOptions, quantise
 from .recipes import RECIPES, AnyRecipe, EventRecipe, EvolutionRecipe, Recipe, SequenceRecipe
@@ -395,13 +396,18 @@ def _recipe(name: str) -> AnyRecipe:
     return RECIPES[name]
 
 
-def _dataset(name: str, recipe: DataRecipe, data: Path | str | None) -> Dataset | NMnist | SequenceTask:
+def _dataset(name: str, recipe: DataRecipe, data: Path | str | None) -> Dataset | EventData | SequenceTask:
     """The data that the recipe asks for."""
-    if recipe.data in ("digits", "sequence"):
+    own = {
+        "digits": ("scikit-learn's digits", load_digits_split),
+        "sequence": ("sequences that are made for it", SequenceTask),
+        "moving": ("recordings that are made for it", MovingDigits),
+    }
+    if recipe.data in own:
+        what, made = own[recipe.data]
         if data is not None:
-            what = "scikit-learn's digits" if recipe.data == "digits" else "sequences that are made for it"
             raise InputError(f"data {str(data)!r}: network {name!r} is trained on {what}; give none")
-        return load_digits_split() if recipe.data == "digits" else SequenceTask()
+        return made()
     if data is None:
         what = "MNIST: give the folder of its idx files" if recipe.data == "mnist" else "N-MNIST: give its folder"
         raise InputError(f"network {name!r} is trained on {what} (--data FOLDER)")
@@ -440,7 +446,7 @@ def _measure(network: IntegerNetwork, dataset: Dataset, steps: int, max_rate: fl
 
 
 def _measure_events(
-    network: IntegerNetwork, recipe: EventRecipe | SequenceRecipe, dataset: NMnist | SequenceTask
+    network: IntegerNetwork, recipe: EventRecipe | SequenceRecipe, dataset: EventData | SequenceTask
 ) -> dict[str, Any]:
     """Accuracy on the test half of recorded events, and mean spikes per step of each layer."""
     recordings, labels = dataset.half(train=False)
@@ -470,7 +476,7 @@ def _measure_events(
 
 
 def _use(
-    recipe: DataRecipe, dataset: Dataset | NMnist | SequenceTask, seed: int, network: IntegerNetwork
+    recipe: DataRecipe, dataset: Dataset | EventData | SequenceTask, seed: int, network: IntegerNetwork
 ) -> dict[str, Any]:
     """The part of the record that depends on the kind of data: coding, decision and measurements."""
     if not isinstance(recipe, Recipe) or not isinstance(dataset, Dataset):
@@ -499,7 +505,7 @@ def _use(
 def _table(
     name: str,
     recipe: DataRecipe,
-    dataset: Dataset | NMnist | SequenceTask,
+    dataset: Dataset | EventData | SequenceTask,
     seed: int,
     network: IntegerNetwork,
     content: bytes,
@@ -545,7 +551,7 @@ def _nonzero(layer: IntegerLayer) -> float:
     return round(sum(int((c.weights != 0).sum()) for c in layer.connections) / layer.synapses, 4)
 
 
-def _key(recipe: DataRecipe, dataset: Dataset | NMnist | SequenceTask, seed: int) -> str:
+def _key(recipe: DataRecipe, dataset: Dataset | EventData | SequenceTask, seed: int) -> str:
     """SHA-256 of what decides the result of a training, versions included."""
     digest = hashlib.sha256(json.dumps([asdict(recipe), seed], sort_keys=True).encode())
     for package in ("torch", "snntorch"):

@@ -6,7 +6,7 @@ import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
 
 from .coding import CodingOptions, encode_spikes
-from .datasets import NMnist
+from .datasets import EventData
 from .recipes import EventRecipe, SequenceRecipe
 from .sequence import SequenceTask
 from .straight_through import Leaks, clamp, fire, leak, lif, on_grid, parameter, stream
@@ -14,7 +14,6 @@ from .straight_through import Leaks, clamp, fire, leak, lif, on_grid, parameter,
 __all__ = ["EventModel", "SequenceModel"]
 
 LOGIT_SCALE = 12.5  # from output spikes per step to the logits of the cross entropy
-ACTIVE = 0.2, 0.1  # share of the sources that the first weights of a convolution and of other layers are scaled for
 CLASSES = 10
 
 
@@ -23,19 +22,19 @@ class EventModel:
 
     clip = None
 
-    def __init__(self, recipe: EventRecipe, data: NMnist, seed: int):
+    def __init__(self, recipe: EventRecipe, data: EventData, seed: int):
         self.recipe, self.leaks = recipe, Leaks(recipe)
         recordings, labels = data.half(train=True)
         self.labels = torch.from_numpy(labels)
         self.events = [(r.times_us, r.polarity, r.x, r.y) for r in recordings]
         rng, maps = stream(seed, 0), recipe.maps()
         self.weights = [
-            parameter(rng, (channels, source[0], kernel, kernel), (ACTIVE[0] * source[0] * kernel**2) ** -0.5)
+            parameter(rng, (channels, source[0], kernel, kernel), (recipe.active[0] * source[0] * kernel**2) ** -0.5)
             for channels, kernel, source in zip(recipe.channels, recipe.kernel, maps, strict=False)
         ]
         widths = (int(np.prod(maps[-1])), *recipe.hidden, CLASSES)
         for fan_in, neurons in pairwise(widths):
-            self.weights.append(parameter(rng, (neurons, fan_in), 0.5 * (ACTIVE[1] * fan_in) ** -0.5))
+            self.weights.append(parameter(rng, (neurons, fan_in), 0.5 * (recipe.active[1] * fan_in) ** -0.5))
 
     @property
     def samples(self) -> int:

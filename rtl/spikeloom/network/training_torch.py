@@ -13,7 +13,7 @@ import torch  # pyright: ignore[reportMissingImports]
 from ..errors import InputError
 from ..output import write_atomic
 from .coding import rate
-from .datasets import Dataset, NMnist
+from .datasets import Dataset, EventData
 from .recipes import AnyRecipe, EventRecipe, FittedRecipe, Recipe, SequenceRecipe
 from .sequence import SequenceTask
 from .straight_through import Leaks, lif, on_grid, parameter, stream
@@ -33,7 +33,7 @@ MAX_TURN, MAX_SCALE, MAX_SHEAR, MAX_SHIFT = 0.17, 0.1, 0.15, 0.1  # radians; sha
 
 def fit(
     recipe: AnyRecipe,
-    dataset: Dataset | NMnist | SequenceTask,
+    dataset: Dataset | EventData | SequenceTask,
     *,
     seed: int,
     threads: int,
