@@ -115,7 +115,7 @@ def test_snntorch_currents_and_loops(tmp_path, kind):
     if kind.startswith("R"):
         hidden.recurrent = torch.nn.Linear(12, 12, bias=False)
     model = torch.nn.Sequential(
-        torch.nn.Linear(8, 12, bias=kind == "RLeaky"),
+        torch.nn.Linear(8, 12),
         hidden,
         torch.nn.Linear(12, 4, bias=False),
         leaky(snn, "Leaky", 4, beta=0.9, threshold=0.3),
@@ -167,7 +167,7 @@ def test_norse_currents():
     torch.manual_seed(4)
     first = norse.LIFCell(norse.LIFParameters(v_th=torch.tensor(0.3)))
     second = norse.LIFCell(norse.LIFParameters(tau_syn_inv=torch.tensor(100.0), v_th=torch.tensor(0.2)))
-    model = norse.SequentialState(torch.nn.Linear(9, 12, bias=False), first, torch.nn.Linear(12, 5, bias=False), second)
+    model = norse.SequentialState(torch.nn.Linear(9, 12), first, torch.nn.Linear(12, 5), second)
     network = import_nir(norse_graph(model, torch.rand(1, 9)), dt=1e-3, reset="zero", synapse="jump")
     assert [layer.current_decay for layer in network.layers] == pytest.approx([0.8, 0.9])
     spikes = spikes_of((9,))

@@ -124,9 +124,12 @@ KINDS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("loaded", [False, True])
-@pytest.mark.parametrize("lanes", ["full", 3, 1])
-@pytest.mark.parametrize("kind", KINDS)
+# Each kind on each number of lanes; fixed and loaded in turn, so that each kind, and each number of lanes, has both.
+LANES = ("full", 3, 1)
+CORES = [(kind, lanes, bool((n + m) % 2)) for n, kind in enumerate(KINDS) for m, lanes in enumerate(LANES)]
+
+
+@pytest.mark.parametrize(("kind", "lanes", "loaded"), CORES)
 def test_kinds_of_neurons(kind, lanes, loaded):
     g = rng(2, list(KINDS).index(kind))
     first = layer("fc1", Connection(weights=weights(g, 7, 11)), **KINDS[kind])
