@@ -5,6 +5,7 @@ and signals where they are loaded at run time.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,17 @@ from amaranth.hdl import *
 
 from ..network.integer import IntegerLayer, Leak
 
-__all__ = ["NeuronParameters", "add_small", "fires", "leaked", "next_start", "per_layer", "saturate", "step_end"]
+__all__ = [
+    "NeuronParameters",
+    "add_small",
+    "fires",
+    "layers_step_end",
+    "leaked",
+    "next_start",
+    "per_layer",
+    "saturate",
+    "step_end",
+]
 
 Parameter = int | Value
 
@@ -169,3 +180,64 @@ def per_layer(values, layer: Value):
         if value is not values[-1]:
             result = Mux(layer == n, value, result)
     return result
+
+
+def layers_step_end(
+    m: Module,
+    layers: Sequence[IntegerLayer],
+    acc: Value,
+    parameters: Sequence[NeuronParameters],
+    layer: Value,
+    *,
+    name: object,
+) -> tuple[Value, Value, Value]:
+    """Spike flag, potential and what the next step starts from, of a neuron of the layer that `layer` names.
+
+    Layers of one kind share the arithmetic, and differ in its parameters.
+    """
+    kinds: dict[tuple, list[int]] = {}
+    for index, each in enumerate(layers):
+        kinds.setdefault(_kind(each), []).append(index)
+    ends = []
+    for members in kinds.values():
+        p = _of_layer([parameters[index] for index in members], members, layer)
+        first = layers[members[0]]
+        fire, v = step_end(m, first, acc, p, name=f"{name}_{members[0]}")
+        ends.append((members, fire, v, next_start(v, fire, first, p)))
+    fire, v, after = ends[-1][1:]
+    for members, *others in ends[:-1]:
+        mine = Cat(*[layer == index for index in members]).any()
+        fire, v, after = (Mux(mine, a, b) for a, b in zip(others, (fire, v, after), strict=True))
+    return fire, v, after
+
+
+def _kind(layer: IntegerLayer) -> tuple:
+    """What decides the arithmetic of a layer, beside its parameters."""
+    leak = layer.leak
+    return (
+        layer.potential_bits, layer.reset, layer.threshold is None, leak.kind, len(leak.shifts), leak.fraction_bits,
+    )  # fmt: skip
+
+
+def _of_layer(parameters: list[NeuronParameters], members: list[int], layer: Value) -> NeuronParameters:
+    """The parameters of the layer that `layer` names, one of `members`."""
+    if len(parameters) == 1:
+        return parameters[0]
+
+    def chosen(values: list):
+        if values[0] is None:
+            return None
+        every = [values[-1]] * (max(members) + 1)
+        for index, value in zip(members, values, strict=True):
+            every[index] = value
+        return per_layer(every, layer)
+
+    first = parameters[0]
+    return dataclasses.replace(
+        first,
+        threshold=chosen([p.threshold for p in parameters]),
+        subtracts=chosen([p.subtracts for p in parameters]),
+        leak_amount=chosen([p.leak_amount for p in parameters]),
+        leak_shifts=tuple(chosen([p.leak_shifts[n] for p in parameters]) for n in range(len(first.leak_shifts))),
+        leak_factor=chosen([p.leak_factor for p in parameters]),
+    )

@@ -19,6 +19,7 @@ from amaranth.lib.wiring import In, Out
 
 from ...items import address_bits
 from ...mapping.virtual import VirtualPlan
+from ..macro import kept_answer
 from .engines import RowLayout
 
 __all__ = ["AnalogEngines", "EnginePort"]
@@ -115,15 +116,5 @@ class AnalogEngines(wiring.Component):
                 port.slot[n].eq(Mux(takes, held.slot[n], 0)),
                 port.code[n].eq(Mux(adds, self.weights[n], 0)),
             ]
-        # What fired is on the port in the cycle behind `go`; by then the row may have moved on, or not.
-        waits, moved = Signal(), Signal()
-        early, late = Signal(self.lanes, reset_less=True), Signal(self.lanes, reset_less=True)
-        m.d.comb += self.fired.eq(Mux(moved, port.fired, late))
-        m.d.sync += [waits.eq(port.go & ~self.advance), moved.eq(port.go & self.advance)]
-        with m.If(waits):
-            m.d.sync += early.eq(port.fired)
-        with m.If(self.advance):
-            m.d.sync += late.eq(Mux(waits, port.fired, early))
-        with m.Elif(moved):
-            m.d.sync += late.eq(port.fired)
+        m.d.comb += self.fired.eq(kept_answer(m, go=port.go, advance=self.advance, answer=port.fired))
         return m

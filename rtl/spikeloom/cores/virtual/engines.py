@@ -11,19 +11,17 @@ A slot that is changed in two rows in a row is forwarded past its memory::
     write              k        k'
 """
 
-import dataclasses
 from collections.abc import Sequence
 
 from amaranth.hdl import *
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ...blocks.neuron import NeuronParameters, add_small, next_start, per_layer, step_end
+from ...blocks.neuron import NeuronParameters, add_small, layers_step_end
 from ...blocks.sram import Sram
 from ...items import address_bits
 from ...mapping.rows import WORD_BITS
 from ...mapping.virtual import VirtualPlan
-from ...network.integer import IntegerLayer
 from ..ports import LoadRow
 
 __all__ = ["DigitalEngines", "RowLayout"]
@@ -148,54 +146,9 @@ class DigitalEngines(wiring.Component):
             added = Mux(held.fires, bias, weight)
         acc = Signal(signed(bits), name=f"sum{n}")
         m.d.comb += acc.eq(add_small(stored, added, 0, bits=bits))
-        # Layers of one kind share the arithmetic, and differ in its parameters.
-        kinds: dict[tuple, list[int]] = {}
-        for index, plan in enumerate(self.plans):
-            kinds.setdefault(_kind(plan.layer), []).append(index)
-        ends = []
-        for members in kinds.values():
-            p = _of_layer([parameters[index] for index in members], members, held.layer)
-            layer = self.plans[members[0]].layer
-            fire, v = step_end(m, layer, acc, p, name=f"{n}_{members[0]}")
-            ends.append((members, fire, v, next_start(v, fire, layer, p)))
-        fire, v, after = ends[-1][1:]
-        for members, *others in ends[:-1]:
-            mine = Cat(*[held.layer == index for index in members]).any()
-            fire, v, after = (Mux(mine, a, b) for a, b in zip(others, (fire, v, after), strict=True))
+        fire, v, after = layers_step_end(m, [plan.layer for plan in self.plans], acc, parameters, held.layer, name=n)
         m.d.comb += [
             self.fired[n].eq(fire),
             self.values[n].eq(v),
             word.eq(Mux(held.fires, Mux(held.clears, 0, after), acc)),
         ]
-
-
-def _kind(layer: IntegerLayer) -> tuple:
-    """What decides the arithmetic of a layer, beside its parameters."""
-    leak = layer.leak
-    return (
-        layer.potential_bits, layer.reset, layer.threshold is None, leak.kind, len(leak.shifts), leak.fraction_bits,
-    )  # fmt: skip
-
-
-def _of_layer(parameters: list[NeuronParameters], members: list[int], layer: Value) -> NeuronParameters:
-    """The parameters of the layer that `layer` names, one of `members`."""
-    if len(parameters) == 1:
-        return parameters[0]
-
-    def chosen(values: list):
-        if values[0] is None:
-            return None
-        every = [values[-1]] * (max(members) + 1)
-        for index, value in zip(members, values, strict=True):
-            every[index] = value
-        return per_layer(every, layer)
-
-    first = parameters[0]
-    return dataclasses.replace(
-        first,
-        threshold=chosen([p.threshold for p in parameters]),
-        subtracts=chosen([p.subtracts for p in parameters]),
-        leak_amount=chosen([p.leak_amount for p in parameters]),
-        leak_shifts=tuple(chosen([p.leak_shifts[n] for p in parameters]) for n in range(len(first.leak_shifts))),
-        leak_factor=chosen([p.leak_factor for p in parameters]),
-    )

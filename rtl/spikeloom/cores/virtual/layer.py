@@ -1,34 +1,17 @@
 """What a layer has of its own on a virtual core: its event memory, and the way of its spikes out."""
 
 from amaranth.hdl import *
-from amaranth.lib import data, wiring
-from amaranth.lib.wiring import In, Out
 
 from ...blocks.events import event_signature
 from ...blocks.routing import MemoryQueue
-from ...items import address_bits
 from ...mapping.virtual import VirtualPlan
-from ..ports import LayerEngine
+from ..multiplexed import MultiplexedEngine
 from .turns import FlagStore, Replay
 
-__all__ = ["RowsDone", "VirtualEngine"]
+__all__ = ["VirtualEngine"]
 
 
-class RowsDone(wiring.Signature):
-    """What a layer sees of its sweeps: `row` of its slots is done while `active`, until the core moves on (`advance`).
-
-    `flags` and `values` are those of the engines; `final` marks the last row, `last` the last step of an input.
-    `served` lets the core move on. `room`: all rows of a sweep can be served without any other layer.
-    """
-
-    def __init__(self, plan: VirtualPlan):
-        values = data.ArrayLayout(signed(plan.layer.potential_bits), plan.lanes)
-        outputs = {"active": 1, "row": address_bits(plan.groups), "flags": plan.lanes, "values": values}
-        outputs |= {"final": 1, "last": 1, "advance": 1}
-        super().__init__({name: Out(shape) for name, shape in outputs.items()} | {"served": In(1), "room": In(1)})
-
-
-class VirtualEngine(LayerEngine):
+class VirtualEngine(MultiplexedEngine):
     """A layer of a virtual core; `VirtualCore` stands between `items` and `done`, and has what the load ports write.
 
     Members
@@ -44,7 +27,6 @@ class VirtualEngine(LayerEngine):
     def __init__(self, plan: VirtualPlan, **options):
         super().__init__(plan, **options)
         self.items = event_signature(plan.turns * plan.turn_addresses).create(path=("items",))
-        self.done = RowsDone(plan).create(path=("done",))
         self.turn = Signal(range(max(2, plan.turns)))
 
     def elaborate(self, platform):
@@ -64,20 +46,10 @@ class VirtualEngine(LayerEngine):
         m.d.comb += [queue.i.valid.eq(self.i.valid), queue.i.payload.eq(self.i.payload)]
         m.d.comb += [self.i.ready.eq(queue.i.ready), queue.o.ready.eq(self.items.ready)]
         m.d.comb += [self.items.valid.eq(queue.o.valid), self.items.payload.eq(queue.o.payload)]
-        spikes = self._serialised(m)
-        advance = Signal()
-        tail = plan.layer.neurons - (plan.groups - 1) * plan.lanes
-        served = self._report(
-            m, active=done.active, commit=done.active & done.advance, last=done.last, row=done.row,
-            values=[done.values[n] for n in range(plan.lanes)], count=Mux(done.final, tail, plan.lanes),
-        )  # fmt: skip
-        self._hand_on(
-            m, spikes, advance, active=done.active, served=served, flags=[done.flags], group=done.row,
-            final=done.final, last=done.last,
-        )  # fmt: skip
+        self._leave(m, self._serialised(m))
         # Alone, a sweep may wait for its spikes to leave: nothing that they wait for needs the engines.
         room = Const(1) if plan.share.layers == 1 else ~m.submodules.spikes.o.valid
-        m.d.comb += [done.served.eq(advance), done.room.eq(room)]
+        m.d.comb += done.room.eq(room)
 
     def _several_turns(self, m: Module) -> None:
         """The whole input is kept in front, and all flags behind."""
