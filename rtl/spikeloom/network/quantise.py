@@ -25,6 +25,7 @@ from .connections import Connection
 from .float_network import FloatLayer, FloatNetwork
 from .integer import MAX_ADAPTATION_BITS, Adaptation, IntegerLayer, IntegerNetwork, Leak, signed_bits
 from .linear_leak import LinearFit, fit_linear_leaks
+from .sharing import MOST_LEVELS, share_weights
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -94,6 +95,10 @@ class QuantiseOptions:
         step with the least squared error, which clips large weights.
     state : str
         `clear` or `keep`: the potentials at the end of an input.
+    levels : int or None
+        2 to 256: a layer keeps that many distinct weights, by k-means; None: all. See `sharing`.
+    levels_of : str
+        `layer`: each layer has levels of its own; `network`: all layers share them.
     max_count : int
         Most spikes of one input address in one step.
     decay_tolerance : float
@@ -115,6 +120,8 @@ class QuantiseOptions:
     leak: LeakChoice | Leak | Mapping[str, LeakChoice | Leak] = "auto"
     scale: Literal["max", "mse"] | Mapping[str, Literal["max", "mse"]] = "max"
     state: Literal["clear", "keep"] = "clear"
+    levels: int | None = None
+    levels_of: Literal["layer", "network"] = "layer"
     max_count: int = 1
     decay_tolerance: float = 0.01
     margin: float = 0.25
@@ -138,6 +145,12 @@ class QuantiseOptions:
         each("leak", f"one of {', '.join(LEAK_CHOICES)}", lambda v: isinstance(v, Leak) or v in LEAK_CHOICES)
         each("scale", f"one of {', '.join(SCALES)}", lambda v: v in SCALES)
         each("state", "one of clear, keep", lambda v: v in ("clear", "keep"))
+        each(
+            "levels",
+            f"an integer from 2 to {MOST_LEVELS}, or None",
+            lambda v: v is None or (_is_int(v) and 2 <= v <= MOST_LEVELS),
+        )
+        each("levels_of", "one of layer, network", lambda v: v in ("layer", "network"))
         each("max_count", "an integer from 1 to 255", lambda v: _is_int(v) and 1 <= v <= 255)
         each("decay_tolerance", "a number from 0 to 1", lambda v: isinstance(v, (int, float)) and 0 <= v <= 1)
         each("margin", "a number from 0 to 10", lambda v: isinstance(v, (int, float)) and 0 <= v <= 10)
@@ -354,6 +367,9 @@ def quantise(
     drafts = [
         _draft(layer, options, options.max_count if index == 0 else 1) for index, layer in enumerate(network.layers)
     ]
+    if options.levels is not None:
+        clustered = share_weights([layer for layer, _ in drafts], options.levels, across=options.levels_of)
+        drafts = [(layer, report) for layer, (_, report) in zip(clustered, drafts, strict=True)]
     fitted = _to_fit(network, options, calibration)
     if fitted:
         assert calibration is not None

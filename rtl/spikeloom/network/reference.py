@@ -218,10 +218,20 @@ class LayerRun:
         adder = _Adder(layer)
         self.layer, self.summed, self.offsets = layer, adder.currents(list(spikes), extra), adder.offsets(extra)
 
+    @classmethod
+    def of_sums(cls, layer: IntegerLayer, summed: np.ndarray) -> "LayerRun":
+        """A layer whose sums w s of each step are given, int64 [B, T, neurons]; each input starts at 0."""
+        made = cls.__new__(cls)
+        made.layer, made.shape = layer, summed.shape  # type: ignore[assignment]
+        made.summed = np.ascontiguousarray(summed.transpose(1, 0, 2)).astype(np.int64) + layer.bias
+        made.offsets = np.zeros((1, 1, 1), np.int64)
+        return made
+
     def run(self, leak: Leak) -> tuple[np.ndarray, np.ndarray]:
         """Spikes uint8 and potentials, both [B, T, neurons], with another leak without fraction bits."""
         steps, batch, neurons = self.summed.shape
-        population = _Neurons(replace(self.layer, leak=leak), batch, self.summed.dtype)
+        layer = self.layer if leak is self.layer.leak else replace(self.layer, leak=leak)
+        population = _Neurons(layer, batch, self.summed.dtype)
         fired, stored = np.empty((batch, steps, neurons), np.uint8), np.empty(self.summed.shape, self.summed.dtype)
         for step, total in enumerate(self.summed):
             offset = self.offsets[min(step, len(self.offsets) - 1)]

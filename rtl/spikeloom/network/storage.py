@@ -58,18 +58,28 @@ def network_bytes(network: IntegerNetwork) -> bytes:
     }
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        entries = [("header.json", json.dumps(header, sort_keys=True, indent=1).encode())]
+
+        def write(name: str, data: bytes) -> None:
+            info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+            info.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(info, data)
+
+        write("header.json", json.dumps(header, sort_keys=True, indent=1).encode())
         for index, layer in enumerate(network.layers):
             arrays = {f"weights{n}": connection.weights for n, connection in enumerate(layer.connections)}
             for kind, array in (arrays | {"bias": layer.bias}).items():
                 data = io.BytesIO()
-                np.lib.format.write_array(data, np.ascontiguousarray(array.astype("<i8")), allow_pickle=False)
-                entries.append((f"{index}.{kind}.npy", data.getvalue()))
-        for name, data in entries:
-            info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
-            info.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(info, data)
+                np.lib.format.write_array(data, _narrowest(array), allow_pickle=False)
+                write(f"{index}.{kind}.npy", data.getvalue())
     return buffer.getvalue()
+
+
+def _narrowest(array: np.ndarray) -> np.ndarray:
+    """`array` in the smallest integers that hold it: millions of weights are a byte each."""
+    low, high = int(array.min()), int(array.max())
+    kinds = ("<i1", "<i2", "<i4", "<i8")
+    kind = next(kind for kind in kinds if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max)
+    return np.ascontiguousarray(array.astype(kind))
 
 
 def _plain(value: int | np.ndarray | None) -> int | list[int] | None:
