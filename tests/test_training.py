@@ -19,10 +19,12 @@ from spikeloom.network.nir_import import import_nir
 from spikeloom.network.quantise import Calibration, QuantiseOptions, quantise
 from spikeloom.network.reference import simulate
 from spikeloom.network.sequence import SequenceTask
+from spikeloom.network.sharing import distinct_levels
 
 EVENTS = ("nmnist", "nmnist_mlp", "nmnist_mlp_pruned", "nmnist_pruned")
-NAMES = ("digits", "interception", "mnist4", "mnist8", "mnist_linear", "moving", *EVENTS, "recurrent")
-PICTURES = ("digits", "mnist4", "mnist8", "mnist_linear")
+SHARED = tuple(f"mnist_shared{levels}" for levels in (4, 8, 16))
+PICTURES = ("digits", "mnist4", "mnist512", "mnist8", "mnist_linear", *SHARED)
+NAMES = tuple(sorted((*PICTURES, "interception", "moving", *EVENTS, "recurrent")))
 FITTED = tuple(name for name in NAMES if name != "interception")  # see test_interception for the other
 SHORT = {"epochs": 2, "seed": 3, "progress": False}
 
@@ -161,7 +163,9 @@ def test_digits_reach_what_is_recorded():
     assert reached >= 0.96
 
 
-@pytest.mark.parametrize(("name", "wanted"), [("mnist4", 0.97), ("mnist8", 0.978), ("mnist_linear", 0.97)])
+@pytest.mark.parametrize(
+    ("name", "wanted"), [("mnist4", 0.97), ("mnist8", 0.978), ("mnist_linear", 0.97), ("mnist_shared16", 0.975)]
+)
 def test_mnist_reaches_what_is_recorded(name, wanted, data_folder):
     table, data = zoo.settings(name), load_mnist(data_folder / "mnist", train=False)
     sample = rate(data.test_x[:300], table["steps"], table["max_rate"])
@@ -203,6 +207,14 @@ def test_moving_digits_reach_what_is_recorded():
     assert [layer.shape for layer in network.layers] == [(8, 32, 32), (16, 16, 16), (32, 8, 8), (10,)]
     assert reached == pytest.approx(zoo.settings("moving")["accuracy"], abs=1e-6)
     assert reached >= 0.8
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_shared_networks_have_few_levels(name):
+    network, _ = quantised(name)
+    levels = distinct_levels(network.layers)
+    assert len(levels) <= training.RECIPES[name].levels
+    assert 0 in levels
 
 
 @pytest.mark.parametrize(("name", "zeros"), [("nmnist_mlp_pruned", 0.9), ("nmnist_pruned", 0.7)])
@@ -338,9 +350,7 @@ def test_committed_record_is_in_the_form_that_train_writes(tmp_path):
         (
             "digit",
             {},
-            "network 'digit': `train` knows digits, interception, mnist4, mnist8, mnist_linear, moving, "
-            "nmnist, nmnist_mlp, nmnist_mlp_pruned, nmnist_pruned, recurrent; "
-            "did you mean 'digits'",
+            f"network 'digit': `train` knows {', '.join(NAMES)}; did you mean 'digits'",
         ),
         ("digits", {"seed": -1}, "seed = -1: accepted is an integer from 0 to 18446744073709551615"),
         ("digits", {"seed": 1.0}, "seed = 1.0: accepted is an integer"),
@@ -728,6 +738,32 @@ def test_training_with_a_learnt_decay_goes_on_after_an_interruption(need_torch, 
 def test_a_recipe_that_does_not_fit_is_refused(changes, message):
     with pytest.raises(InputError, match=message):
         dataclasses.replace(training.RECIPES["digits"], **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"levels": 16}, "levels = 16: accepted are 2 to 256 distinct weights, of a network to start with"),
+        ({"levels": 1, "start": "digits"}, "levels = 1: accepted are 2 to 256"),
+        ({"cycle": 8, "epochs": 9}, "cycle = 8: accepted is at least the 9 epochs that are trained"),
+    ],
+)
+def test_refused_sharing(changes, message):
+    with pytest.raises(InputError, match=message):
+        dataclasses.replace(training.RECIPES["digits"], **changes)
+
+
+def test_training_shares_weights(need_torch, monkeypatch):
+    """A few batches from a network of the zoo: so many levels, in both layers together, the largest in each."""
+    recipe = dataclasses.replace(training.RECIPES["digits"], start="digits", levels=8, epochs=1, samples=96)
+    monkeypatch.setitem(training.RECIPES, "digits", recipe)
+    result = training.train("digits", seed=3, progress=False)
+    levels = distinct_levels(result.network.layers)
+    assert len(levels) <= 8
+    assert 0 in levels
+    for layer in result.network.layers:
+        assert np.abs(layer.connections[0].weights).max() == 31
+    assert result.table["accuracy"] > 0.9
 
 
 def test_the_pruned_share_grows_over_the_middle_of_the_training():

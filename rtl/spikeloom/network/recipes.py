@@ -115,6 +115,15 @@ class Recipe(FittedRecipe):
         Other input codings to measure.
     epochs, batch, learning_rate : int, int, float
         Adam, one cycle.
+    cycle : int, optional
+        Epochs of that cycle, of which the first `epochs` are trained; all by default.
+    start : str, optional
+        A network of the zoo whose weights come first; random ones by default.
+    samples : int, optional
+        Train with the first so many pictures; with all by default.
+    levels : int, optional
+        Distinct weights of all layers together: k-means of the first weights, whose centres are then trained along with
+        them.
     distortion : float
         Strength of random rotation, scaling, shear and shift of the training pictures; 0 is none, 1 is 10 degrees.
     accumulator_bits : (int, int) or None
@@ -142,6 +151,19 @@ class Recipe(FittedRecipe):
     hidden_limit: float | None = None
     noise_events: tuple[int, ...] = ()
     noise_limit: float = 1.0
+    cycle: int | None = None
+    start: str | None = None
+    samples: int | None = None
+    levels: int | None = None
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.levels is not None and not (2 <= self.levels <= 256 and self.start is not None):
+            raise InputError(
+                f"levels = {self.levels}: accepted are 2 to 256 distinct weights, of a network to start with"
+            )
+        if self.cycle is not None and self.cycle < self.epochs:
+            raise InputError(f"cycle = {self.cycle}: accepted is at least the {self.epochs} epochs that are trained")
 
     def layers(self, weights: list[np.ndarray], amounts: tuple[int, ...] | None = None) -> tuple[IntegerLayer, ...]:
         """The layers with these integer weights, [neurons, fan_in] each, and these linear decays."""
@@ -405,6 +427,23 @@ MOVING = EventRecipe(
     jitter_us=0.0,
 )
 
+MNIST_512 = Recipe(
+    data="mnist",
+    hidden=512,
+    weight_bits=8,
+    potential_bits=13,
+    threshold=(1024, 1024),
+    leak_shift=(3, 3),
+    steps=20,
+    max_rate=0.5,
+    epochs=4,
+    cycle=8,
+    batch=128,
+    learning_rate=2e-3,
+    hidden_limit=24.0,
+)
+SHARED = replace(MNIST_512, start="mnist512", epochs=1, cycle=None, samples=12_800, learning_rate=5e-4, distortion=0.5)
+
 RECIPES: dict[str, AnyRecipe] = {
     "digits": Recipe(
         data="digits",
@@ -479,6 +518,8 @@ RECIPES: dict[str, AnyRecipe] = {
         hidden_limit=12.0,
     ),
     "moving": MOVING,
+    "mnist512": MNIST_512,
+    **{f"mnist_shared{levels}": replace(SHARED, levels=levels) for levels in (4, 8, 16)},
     "nmnist": NMNIST,
     "nmnist_mlp": NMNIST_MLP,
     "nmnist_mlp_pruned": replace(NMNIST_MLP, prune=(0.902, 0.5)),

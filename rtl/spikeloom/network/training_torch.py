@@ -16,8 +16,10 @@ from .coding import rate
 from .datasets import Dataset, EventData
 from .recipes import AnyRecipe, EventRecipe, FittedRecipe, Recipe, SequenceRecipe
 from .sequence import SequenceTask
-from .straight_through import Leaks, lif, on_grid, parameter, stream
+from .sharing import centroids
+from .straight_through import Leaks, lif, on_grid, parameter, stream, through
 from .training_events import EventModel, SequenceModel
+from .zoo import load
 
 __all__ = ["fit"]
 
@@ -66,7 +68,7 @@ def _fit(recipe, dataset, seed, checkpoint, key, advance) -> tuple[list[np.ndarr
     batches = model.samples // recipe.batch
     if batches == 0:
         raise InputError(f"{model.samples} training samples: accepted are at least {recipe.batch}, one batch")
-    total = batches * recipe.epochs
+    total = batches * (getattr(recipe, "cycle", None) or recipe.epochs)
     pruning = Pruning(recipe, model.weights)
     optimiser = torch.optim.Adam(_parameters(model), lr=recipe.learning_rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -135,7 +137,58 @@ class Pruning:
 
 def _parameters(model) -> list[torch.Tensor]:
     """All that is trained."""
-    return [*model.weights, *model.leaks.learnt]
+    return [*model.weights, *model.leaks.learnt, *getattr(model, "levels_learnt", ())]
+
+
+class Sharing:
+    """The levels that the weights of a recipe with `levels` take, from k-means of the first weights on.
+
+    A level is an integer that is common to all layers, and is trained in units of the first threshold: its gradient is
+    the sum of those of its synapses. The level nearest to 0 is 0; the one of largest magnitude is the largest that the
+    width holds, which tells the quantiser the step. Weights go on being trained beside it, and change their level when
+    another one is nearer.
+    """
+
+    def __init__(self, recipe: Recipe, weights: list[torch.Tensor]):
+        self.recipe = recipe
+        self.learnt: list[torch.Tensor] = []
+        if recipe.levels is None:
+            return
+        unit, limit = recipe.threshold[0], self.limit / recipe.threshold[0]
+        scaled = [
+            array.detach().numpy().ravel() * (theta / unit)
+            for array, theta in zip(weights, recipe.threshold, strict=True)
+        ]
+        found = centroids(np.clip(np.concatenate(scaled), -limit, limit), recipe.levels)
+        levels = np.full(recipe.levels, limit, np.float32)  # also where fewer were needed
+        levels[: len(found)] = found
+        self.learnt = [torch.from_numpy(levels).requires_grad_()]
+
+    @property
+    def limit(self) -> int:
+        """The largest integer weight."""
+        return (1 << (self.recipe.weight_bits - 1)) - 1
+
+    def levels(self) -> torch.Tensor:
+        """The integers, ascending, with the gradients of the real levels."""
+        real = self.learnt[0].sort().values * self.recipe.threshold[0]
+        exact = torch.round(real.detach()).clamp(-self.limit, self.limit)
+        exact[exact.abs().argmin()] = 0
+        top = exact.abs().argmax()
+        exact[top] = self.limit * torch.sign(exact[top])
+        return through(exact, real)
+
+    def share(self, weights: torch.Tensor, theta: int, levels: torch.Tensor) -> torch.Tensor:
+        """Integer weights of a layer, each at the level nearest to it; the largest of them at the largest level."""
+        fixed = levels.detach()
+        scaled = torch.clamp(weights * theta, -self.limit, self.limit)
+        index = torch.bucketize(scaled.detach(), (fixed[1:] + fixed[:-1]) / 2)
+        top = int(fixed.abs().argmax())
+        if not bool((index == top).any()):
+            side = scaled.detach() * torch.sign(fixed[top])
+            index.view(-1)[side.argmax()] = top
+        own = levels[index]
+        return own + (scaled - scaled.detach())
 
 
 class _Model:
@@ -151,6 +204,9 @@ class _Model:
         shapes = ((recipe.hidden, inputs), (dataset.classes, recipe.hidden))
         scales = ((inputs / ACTIVE_INPUTS) ** -0.5, recipe.hidden**-0.5)
         self.weights = [parameter(rng, shape, scale) for shape, scale in zip(shapes, scales, strict=True)]
+        if recipe.start is not None:
+            self.weights = [torch.from_numpy(array).requires_grad_() for array in _start(recipe.start, shapes)]
+        self.sharing = Sharing(recipe, self.weights)
         # A pixel that is black in every training picture teaches nothing: its weights are 0, distortion or not.
         self.used = torch.from_numpy((dataset.train_x > 0).any(axis=0).astype(np.float32))
         self.patterns = torch.from_numpy(_patterns(recipe.steps))
@@ -158,13 +214,21 @@ class _Model:
     @property
     def samples(self) -> int:
         """Pictures to train with."""
-        return len(self.pictures)
+        return len(self.pictures) if self.recipe.samples is None else min(self.recipe.samples, len(self.pictures))
+
+    @property
+    def levels_learnt(self) -> list[torch.Tensor]:
+        """Levels of shared weights."""
+        return self.sharing.learnt
 
     def integers(self) -> list[torch.Tensor]:
         """Integer weights of both layers, with the gradients of the real ones."""
         first, second = self.weights
         recipe = self.recipe
         pairs = zip((first * self.used, second), recipe.threshold, strict=True)
+        if self.sharing.learnt:
+            levels = self.sharing.levels()
+            return [self.sharing.share(weights, theta, levels) for weights, theta in pairs]
         return [on_grid([weights], theta, recipe.weight_bits)[0] for weights, theta in pairs]
 
     def loss(self, chosen: np.ndarray, rng: np.random.Generator) -> tuple[torch.Tensor, int]:
@@ -205,6 +269,20 @@ class _Model:
         steps, batch, inputs = spikes.shape
         current = (spikes.reshape(steps * batch, inputs) @ weights.T).view(steps, batch, -1)
         return lif(current, self.leaks.of(index), recipe.threshold[index], recipe.potential_bits)
+
+
+def _start(name: str, shapes: tuple) -> list[np.ndarray]:
+    """The weights of a network of the zoo, float32, in units of its thresholds.
+
+    Raises
+    ------
+    InputError
+        For a network of another shape.
+    """
+    weights = [layer.connections[0].weights.astype(np.float32) for layer in load(name).layers]
+    if [array.shape for array in weights] != list(shapes):
+        raise InputError(f"start = {name!r}: weights of {[array.shape for array in weights]}; accepted are {shapes}")
+    return weights
 
 
 def _patterns(steps: int) -> np.ndarray:
