@@ -25,7 +25,7 @@ from .port import ArrayPort
 from .programmed import ProgrammedArray, programmed_layer
 from .writing import Response
 
-__all__ = ["ChipModel", "chip_model"]
+__all__ = ["ChipModel", "cell_device", "chip_model"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -165,6 +165,13 @@ def chip_model(plan: CorePlan, *, chips: Iterable[int] | None = None, folder: Pa
 BUILT_IN = {"wan2022": RRAM.wan2022, "milo2021": RRAM.milo2021, "joshi2020": PCM.joshi2020}
 
 
+def cell_device(name: str, folder: Path) -> Device:
+    """A device by its name in a configuration, or of a device file in `folder`."""
+    if name.endswith(".toml"):
+        return load_device(folder / name).device
+    return ideal() if name == "ideal" else BUILT_IN[name]()
+
+
 def _device(core: CrossbarConfig, folder: Path, largest: float) -> tuple[Device, Response | None]:
     """The cell, and how pulses move it where that was measured; `largest` is the largest weight over its threshold."""
     if core.device.endswith(".toml"):
@@ -175,7 +182,7 @@ def _device(core: CrossbarConfig, folder: Path, largest: float) -> tuple[Device,
     elif core.device == "ideal":  # whatever the weights need
         device, response = ideal(g_max=max(largest, 1e-6) / (core.unit_kohm * 1e3) / core.cells), None
     else:
-        device, response = BUILT_IN[core.device](), None
+        device, response = cell_device(core.device, folder), None
     return (device if core.read_noise else replace(device, read=())), response
 
 

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable
 
-from .config import VirtualConfig
+from .config import SharedConfig, VirtualConfig
+from .index_memory import index_files
+from .mapping.shared import SharedPlan
 from .project import Inputs, Project
 
 __all__ = [
@@ -20,10 +22,13 @@ Ports = Iterable[tuple[str, str, int]]
 
 ANALOG = "analog_"
 """Ports of a core that begin so lead to an analog array, or to the analog engines of a virtual core."""
+INDICES = "indices_"
+"""Ports of a gang of weight-shared cores that lead to an index memory outside."""
 UNREAD = ("stamps_", "outcome_")
 """Output streams that a bench takes and does not check."""
 MEANINGS = {
     "analog": "the analog port of LAYER, see docs/crossbar.md or docs/virtual-analog.md",
+    "indices": "rows of indices that LAYER asks for, and those that come, see docs/shared.md",
     "command": "programming commands for the array of layer LAYER {kind, row, column, cell, target}",
     "outcome": "what came of the commands for layer LAYER {code, pulses, fault}",
     "stamps": "layer LAYER: cycle within the step of every spike {flags, cycles, last}",
@@ -37,7 +42,7 @@ MEANINGS = {
 WINDOWS, ACCESSES = 16, 16
 """Windows, and pulses and reads of each cell, that an exported analog model has noise samples for."""
 UNLIMITED = 1 << 31
-"""Inputs that an exported model of engines has noise for, whose samples repeat."""
+"""Inputs that an exported model has samples for, where these repeat or there is no noise."""
 
 
 def chip_files(project: Project, ports: Ports, inputs: Inputs) -> dict[str, str]:
@@ -48,6 +53,8 @@ def chip_files(project: Project, ports: Ports, inputs: Inputs) -> dict[str, str]
     """
     if isinstance(project.config.core, VirtualConfig):
         return _virtual_files(project, ports, inputs)
+    if isinstance(project.config.core, SharedConfig):
+        return _shared_files(project, ports)
     from spikeloom_analog.verilog import black_box, record_windows, replay_files
 
     name, chip = project.config.name, project.chip
@@ -81,6 +88,31 @@ def _virtual_files(project: Project, ports: Ports, inputs: Inputs) -> dict[str, 
     return found
 
 
+def _gangs(project: Project) -> dict[str, list[SharedPlan]]:
+    """The layers of each gang of weight-shared cores, by its name."""
+    gangs: dict[str, list[SharedPlan]] = {}
+    for entry in project.plan.layers:
+        assert isinstance(entry, SharedPlan)
+        gangs.setdefault(entry.gang.name, []).append(entry)
+    return gangs
+
+
+def _shared_files(project: Project, ports: Ports) -> dict[str, str]:
+    from spikeloom_analog.shared.verilog import black_box_tables, model_tables
+
+    name = project.config.name
+    found = {f"chip/{name}_chip.v": chip_verilog(ports, name, "tables")}
+    for gang, plans in _gangs(project).items():
+        if plans[0].gang.streamed:
+            found |= {f"chip/{file}": text for file, text in index_files(name, plans).items()}
+        if plans[0].gang.analog:
+            tables = project.shared_chips.tables[gang]
+            found |= {f"chip/{file}": text for file, text in model_tables(name, tables).items()}
+            boxes = black_box_tables(name, plans[0].gang)
+            found |= {f"chip/black_box/{file}": text for file, text in boxes.items()}
+    return found
+
+
 def array_files(project: Project, *, windows: int) -> dict[str, str]:
     """The arrays of a crossbar core as models that compute, with noise of so many windows: file name -> text."""
     from spikeloom_analog.verilog import model_files
@@ -98,25 +130,30 @@ def chip_verilog(ports: Ports, name: str, kind: str = "array") -> str:
     for port, direction, bits in ports:
         core.append(f".{port}({port})")
         span = f"[{bits - 1}:0] " if bits > 1 else ""
-        if not port.startswith(ANALOG):
+        if not port.startswith((ANALOG, INDICES)):
             outside.append(f"{direction} wire {span}{port}")
             continue
-        layer, member = port.removeprefix(ANALOG).split("__", 1)
+        owner, member = port.split("__", 1)
+        behind = (
+            f"{owner.removeprefix(ANALOG)}_{kind}"
+            if port.startswith(ANALOG)
+            else f"{owner.removeprefix(INDICES)}_indices"
+        )
         wires.append(f"  wire {span}{port};")
-        arrays.setdefault(layer, [".clk(clk)"]).append(f".{member}({port})")
+        arrays.setdefault(behind, [".clk(clk)"]).append(f".{member}({port})")
     lines = [
         f"// {name} and what stands behind its analog ports, which is decided by the files beside this one.",
         f"module {name}_chip (",
     ]
     lines += ["  " + ",\n  ".join(outside), ");", *wires, f"  {name} core (", "    " + ",\n    ".join(core), "  );"]
-    for layer, connections in sorted(arrays.items()):
-        lines += [f"  {name}_{layer}_{kind} {layer}_{kind} (", "    " + ",\n    ".join(connections), "  );"]
+    for behind, connections in sorted(arrays.items()):
+        lines += [f"  {name}_{behind} {behind} (", "    " + ",\n    ".join(connections), "  );"]
     return "\n".join([*lines, "endmodule", ""])
 
 
 def chip_ports(ports: Ports) -> list[tuple[str, str, int]]:
     """Those of the ports of a core that its chip has."""
-    return [port for port in ports if not port[0].startswith(ANALOG)]
+    return [port for port in ports if not port[0].startswith((ANALOG, INDICES))]
 
 
 def chip_manifest(project: Project, ports: Ports) -> dict:
@@ -124,6 +161,8 @@ def chip_manifest(project: Project, ports: Ports) -> dict:
     name, layers = project.config.name, []
     if isinstance(project.config.core, VirtualConfig):
         return _virtual_manifest(project, ports)
+    if isinstance(project.config.core, SharedConfig):
+        return _shared_manifest(project, ports)
     chip = project.chip
     for plan, array in zip(chip.plans, chip.arrays, strict=True):
         timing = array.timing
@@ -162,6 +201,36 @@ def _virtual_manifest(project: Project, ports: Ports) -> dict:
         "seed": chip.seeds[0],
         "windows": UNLIMITED,
         "cores": cores,
+        "ports": [{"name": port, "direction": way, "bits": bits} for port, way, bits in chip_ports(ports)],
+    }
+
+
+def _shared_manifest(project: Project, ports: Ports) -> dict:
+    name, memories, tables = project.config.name, [], []
+    for gang, plans in _gangs(project).items():
+        first = plans[0].gang
+        if first.analog:
+            programmed = project.shared_chips.tables[gang]
+            tables.append(
+                {
+                    "name": gang, "module": f"{name}_{gang}_tables", "devices": first.devices,
+                    "seed": programmed.seeds[0], "noise": programmed.noisy, "code_bits": first.code_bits,
+                    "weights_per_code": 1 << first.code_shift, "charge": programmed.charge[0].tolist(),
+                    "moved": programmed.moved[0].tolist(),
+                }
+            )  # fmt: skip
+        if first.streamed:
+            memories.append(
+                {
+                    "name": gang, "module": f"{name}_{gang}_indices", "rows": first.rows, "row_bits": first.row_bits,
+                    "latency_cycles": first.latency, "rows_under_way": first.buffer,
+                }
+            )  # fmt: skip
+    return {
+        "top": f"{name}_chip",
+        "windows": UNLIMITED,
+        "index_memories": memories,
+        "tables": tables,
         "ports": [{"name": port, "direction": way, "bits": bits} for port, way, bits in chip_ports(ports)],
     }
 

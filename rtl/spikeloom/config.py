@@ -26,6 +26,7 @@ __all__ = [
     "InputConfig",
     "NetworkConfig",
     "QuantiseConfig",
+    "SharedConfig",
     "SynthConfig",
     "VirtualConfig",
     "core_kinds",
@@ -43,7 +44,7 @@ Positive = Annotated[int, Field(ge=1)]
 DEFAULT_KIND = "digital"
 KINDS = (
     "architecture: digital | cim (SRAM compute-in-memory) | crossbar (memristors with analog neurons) | "
-    "virtual (memory-based event control, virtual neurons)"
+    "virtual (memory-based event control, virtual neurons) | shared (a table of conductances, an index per synapse)"
 )
 
 
@@ -116,6 +117,13 @@ class QuantiseConfig:
     scale: Annotated[
         Literal["max", "mse"], _doc("weight step: max (largest weight fits) | mse (clip for least squared error)")
     ] = "max"
+    levels: Annotated[
+        Literal["all"] | Annotated[int, Field(ge=2, le=256)],
+        _doc('distinct weights that are kept, 2 to 256, by k-means, or "all"'),
+    ] = "all"
+    levels_of: Annotated[
+        Literal["layer", "network"], _doc("layer (each layer has levels of its own) | network (all share them)")
+    ] = "layer"
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -364,6 +372,94 @@ class VirtualConfig(CoreConfig):
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
+class SharedConfig(CoreConfig):
+    """The weight-shared core: a small table of conductances, an index into it for every synapse."""
+
+    kind: Annotated[Literal["shared"], _doc(KINDS)]
+    gangs: Annotated[
+        Literal["layer", "one"] | list[Annotated[int, Field(ge=0)]],
+        _doc(
+            "layer (a gang of cores for each layer) | one (all layers in turn on one gang) | a list gives each layer's "
+            "gang, from 0"
+        ),
+    ] = "layer"
+    cores: Annotated[
+        Annotated[int, Field(ge=1, le=1024)] | list[Annotated[int, Field(ge=1, le=1024)]],
+        _doc(
+            "cores of a gang, side by side, that share the neurons of its layers, 1 to 1024; a list gives each gang's"
+        ),
+    ] = 1
+    neurons: Annotated[int, _doc("neurons that a core holds, 1 to 65536", ge=1, le=65_536)] = 1024
+    fan_in: Annotated[int, _doc("most sources of a layer, 1 to 65536", ge=1, le=65_536)] = 8192
+    levels: Annotated[
+        int,
+        _doc("levels of the table of a core, K, a power of two from 2 to 256: indices have log2 K bits", ge=2, le=256),
+    ] = 16
+    pair: Annotated[
+        Literal["differential", "single"],
+        _doc("differential (two devices per level, weights of both signs) | single (one device, no negative weight)"),
+    ] = "differential"
+    read: Annotated[
+        Literal["histogram", "replicate"],
+        _doc(
+            "histogram (active synapses of a neuron are counted by level, the table is read once for all) | replicate "
+            "(a copy of the table for each of several active synapses)"
+        ),
+    ] = "histogram"
+    copies: Annotated[int, _doc("active synapses of a conversion, P, 1 to 256 (replicate)", ge=1, le=256)] = 16
+    count_bits: Annotated[
+        int,
+        _doc("bits of a counter, 1 to 16 (histogram): up to 2^bits - 1 spikes are counted before a read", ge=1, le=16),
+    ] = 8
+    pulse_bits: Annotated[
+        int, _doc("bits of a counter that one row pulse carries, 1 to 16 (histogram)", ge=1, le=16)
+    ] = 4
+    lanes: Annotated[int, _doc("neurons of a core whose indices are read at a time, 1 to 256", ge=1, le=256)] = 16
+    indices: Annotated[
+        Literal["on_chip", "streamed"],
+        _doc("index memory: on_chip | streamed (outside: the core asks for the rows that its spikes need, ahead)"),
+    ] = "on_chip"
+    row_buffer: Annotated[int, _doc("rows that may be under way from outside, 2 to 4096 (streamed)", ge=2, le=4096)] = (
+        32
+    )
+    engine: Annotated[
+        Literal["digital", "analog"],
+        _doc("digital (a table of integers) | analog (memristors and converters, behind a port)"),
+    ] = "digital"
+    chip: Annotated[
+        int, _doc("seed of the chip of analog tables: devices and noise, 0 to 2^63 - 1", ge=0, le=2**63 - 1)
+    ] = 0
+    device: Annotated[
+        str,
+        _doc(
+            "device of analog tables: wan2022 | milo2021 (resistive) | joshi2020 (phase change) | ideal | a file "
+            "NAME.toml, relative to this file",
+            pattern=r"^(wan2022|milo2021|joshi2020|ideal|.+\.toml)$",
+        ),
+    ] = "wan2022"
+    sigma: Annotated[
+        Literal["device"] | Annotated[float, Field(ge=0, le=1)],
+        _doc('relative error of a programmed conductance, 0 to 1, or "device": what is known of the device'),
+    ] = "device"
+    stuck: Annotated[float, _doc("part of the devices stuck, half of them at each end, 0 to 1", ge=0, le=1)] = 0.0
+    read_noise: Annotated[bool, _doc("true: noise of every read | false")] = True
+    calibrate: Annotated[
+        bool, _doc("true: every device is read back and written again until it is near its level | false")
+    ] = False
+    remap: Annotated[
+        bool, _doc("true: synapses use the level that is nearest as it was read back | false: their own")
+    ] = False
+    adc_bits: Annotated[int, _doc("bits of the converter behind a table, 4 to 16", ge=4, le=16)] = 10
+    adc_range: Annotated[
+        Literal["auto"] | Annotated[int, Field(ge=1, le=1 << 24)],
+        _doc('largest sum that it converts, in units of a weight, or "auto": four times the largest threshold'),
+    ] = "auto"
+    row_latency: Annotated[
+        int, _doc("cycles to a row of the memory outside that is simulated, 1 to 4096 (streamed)", ge=1, le=4096)
+    ] = 20
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
 class HostConfig:
     """What stands around the core for a system that uses it."""
 
@@ -460,9 +556,9 @@ class Config:
     network: NetworkConfig
     quantise: QuantiseConfig = dataclasses.field(default_factory=QuantiseConfig)
     input: InputConfig = dataclasses.field(default_factory=InputConfig)
-    core: Annotated[DigitalConfig | CimConfig | CrossbarConfig | VirtualConfig, Field(discriminator="kind")] = (
-        dataclasses.field(default_factory=DigitalConfig)
-    )
+    core: Annotated[
+        DigitalConfig | CimConfig | CrossbarConfig | VirtualConfig | SharedConfig, Field(discriminator="kind")
+    ] = dataclasses.field(default_factory=DigitalConfig)
     host: HostConfig = dataclasses.field(default_factory=HostConfig)
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     synth: SynthConfig = dataclasses.field(default_factory=SynthConfig)

@@ -18,7 +18,7 @@ import numpy as np
 from . import __version__
 from .blocks.sram import VERILOG_MODULE, ExportPlatform, MemoryRecord, verilog_body
 from .chip import UNREAD, chip_files, chip_manifest, chip_ports, layer_meaning
-from .config import VirtualConfig, render_config
+from .config import render_config
 from .cores.accelerator import Accelerator
 from .cores.crossbar.engine import COUNTERS
 from .errors import InputError, SpikeloomError
@@ -190,7 +190,7 @@ def elaborate(
     network = project.network
     if project.is_analog:
         # What the device or the circuit cannot do is told before gateware is made.
-        _ = project.virtual_chips if isinstance(config.core, VirtualConfig) else project.chip
+        _ = project.analog_side
     inputs = inputs or project.inputs(BENCH_INPUTS)
     if config.host.bus != "none":
         with project.named("host"):  # what a host cannot have is told before the long work
@@ -203,7 +203,7 @@ def elaborate(
     hosted = _host(project, core, exported)
     progress("bench")
     trace = project.reference(inputs)
-    chip = chip_files(project, exported.ports, inputs) if project.is_analog else {}
+    chip = chip_files(project, exported.ports, inputs) if project.has_chip else {}
     with replace_folder(folder) as temporary:
         files: dict[str, str | bytes] = {
             "config.toml": render_config(config),
@@ -221,7 +221,7 @@ def elaborate(
                 digits = -(-record.width // 4)
                 image = "".join(f"{row:0{digits}x}\n" for row in record.contents)
                 files[f"rtl/{record.image}"] = image
-                if project.is_analog:  # the chip reads all that it needs in its own folder
+                if project.has_chip:  # the chip reads all that it needs in its own folder
                     files[f"chip/{record.image}"] = image
         if plan.loads:
             files[f"{config.name}.image"] = build_image(plan)
@@ -232,7 +232,7 @@ def elaborate(
         manifest = _manifest(project, plan, exported, files)
         if hosted:
             manifest["host"] = _host_manifest(project, hosted)
-        if project.is_analog:
+        if project.has_chip:
             manifest["chip"] = chip_manifest(project, exported.ports)
         files["manifest.json"] = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
         for name, content in files.items():
@@ -299,8 +299,8 @@ def _bench(project: Project, plan: CorePlan, exported: Exported, inputs: Inputs,
     )
     bench = environment.get_template("bench.v.j2").render(
         name=project.config.name,
-        top=f"{project.config.name}_chip" if project.is_analog else project.config.name,
-        arrays=[entry.name for entry in plan.layers] if project.is_analog else [],
+        top=f"{project.config.name}_chip" if project.has_chip else project.config.name,
+        arrays=[entry.name for entry in plan.layers] if project.has_chip else [],
         tied=[
             (port, bits) for port, direction, bits in outside if direction == "input" and port.startswith("command_")
         ],

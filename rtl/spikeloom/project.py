@@ -20,12 +20,14 @@ from .config import (
     InputConfig,
     NetworkConfig,
     QuantiseConfig,
+    SharedConfig,
     VirtualConfig,
     core_kinds,
     load_config,
 )
 from .errors import InputError
 from .mapping.plan import CorePlan, plan_core
+from .mapping.shared import SharedPlan
 from .network import zoo
 from .network.coding import CodingOptions, Encoded, encode, encode_spikes
 from .network.float_network import FloatNetwork, with_habits
@@ -36,6 +38,7 @@ from .network.reference import Trace, simulate
 
 if TYPE_CHECKING:
     from spikeloom_analog.chip_model import ChipModel
+    from spikeloom_analog.shared import SharedChips
     from spikeloom_analog.virtual import VirtualChips
 
     from .mapping.cost import CostModel
@@ -131,6 +134,8 @@ class Project:
             leak=options.leak,
             scale=options.scale,
             state=state,
+            levels=None if isinstance(options.levels, str) else options.levels,
+            levels_of=options.levels_of,
         )
         floating, calibration = self.float_network, self._calibration()
         with self.named("quantise"):
@@ -187,11 +192,48 @@ class Project:
                 self.plan, seeds=core.chip, parameters=parameters, clock=core.clock_mhz * 1e6, step=core.step_us * 1e-6
             )
 
+    @cached_property
+    def shared_chips(self) -> "SharedChips":
+        """What stands behind the analog ports of weight-shared cores: one chip."""
+        from spikeloom_analog.chip import StuckAt
+        from spikeloom_analog.chip_model import cell_device
+        from spikeloom_analog.shared import TableParameters, shared_chips
+
+        core = self.config.core
+        assert isinstance(core, SharedConfig)
+        with self.named("core"):
+            parameters = TableParameters(
+                device=cell_device(core.device, self.folder),
+                sigma=None if isinstance(core.sigma, str) else core.sigma,
+                faults=StuckAt(core.stuck / 2, core.stuck / 2),
+                read_noise=core.read_noise,
+                calibrate=core.calibrate,
+                remap=core.remap,
+            )
+            return shared_chips(self.plan, seeds=core.chip, parameters=parameters)
+
     @property
     def is_analog(self) -> bool:
         """Whether the answers of the core depend on a chip, not on the integer network alone."""
         core = self.config.core
-        return isinstance(core, CrossbarConfig) or (isinstance(core, VirtualConfig) and core.engine == "analog")
+        return isinstance(core, CrossbarConfig) or (
+            isinstance(core, VirtualConfig | SharedConfig) and core.engine == "analog"
+        )
+
+    @property
+    def analog_side(self) -> "ChipModel | VirtualChips | SharedChips":
+        """What stands behind the analog ports of the core, of its own kind."""
+        core = self.config.core
+        if isinstance(core, VirtualConfig):
+            return self.virtual_chips
+        return self.shared_chips if isinstance(core, SharedConfig) else self.chip
+
+    @property
+    def has_chip(self) -> bool:
+        """Whether something stands behind ports of the core: analog arrays or engines, or a memory outside."""
+        return self.is_analog or any(
+            isinstance(entry, SharedPlan) and entry.gang.streamed for entry in self.plan.layers
+        )
 
     def reference(self, inputs: "Inputs", *, potentials: bool = False) -> Trace:
         """What the core must answer to `inputs`, as the first ones since its reset.
@@ -200,8 +242,7 @@ class Project:
         potentials to ask for.
         """
         if self.is_analog:
-            virtual = isinstance(self.config.core, VirtualConfig)
-            return (self.virtual_chips if virtual else self.chip).trace(inputs.spikes)
+            return self.analog_side.trace(inputs.spikes)
         return simulate(self.network, inputs.spikes, current=inputs.current, potentials=potentials)
 
     @contextlib.contextmanager

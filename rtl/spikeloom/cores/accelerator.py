@@ -13,6 +13,7 @@ from ..items import AddressMap
 from ..mapping.cim import CimPlan, SequentialPlan
 from ..mapping.crossbar import CrossbarPlan
 from ..mapping.plan import SPIKE_QUEUE, CorePlan, Edge, LayerPlan
+from ..mapping.shared import SharedPlan
 from ..mapping.sparse import SparsePlan
 from ..mapping.virtual import EVENT_MEMORY, VirtualPlan
 from .cim.engine import CimEngine
@@ -24,6 +25,8 @@ from .digital.parallel import ParallelEngine
 from .digital.sparse import SparseEngine
 from .digital.sweep import SweepEngine
 from .ports import LayerEngine, LoadRow
+from .shared.gang import SharedGang
+from .shared.layer import SharedEngine
 from .virtual.controller import VirtualCore
 from .virtual.layer import VirtualEngine
 
@@ -103,6 +106,12 @@ class Accelerator(wiring.Component):
                 shared.setdefault(engine.plan.share.core, []).append(engine)
         self._cores = {f"analog_{name}": VirtualCore(engines) for name, engines in shared.items()}
         ports |= {name: Out(core.analog.signature) for name, core in self._cores.items() if core.analog is not None}
+        gangs: dict[str, list[SharedEngine]] = {}
+        for engine in self.engines:
+            if isinstance(engine, SharedEngine):
+                gangs.setdefault(engine.plan.gang.name, []).append(engine)
+        self._gangs = [SharedGang(engines) for engines in gangs.values()]
+        ports |= {name: Out(port.signature) for gang in self._gangs for name, port in gang.ports.items()}
         super().__init__(ports)
 
     @property
@@ -123,6 +132,10 @@ class Accelerator(wiring.Component):
             m.submodules[core.name] = core
             if core.analog is not None:
                 connect(m, core.analog, flipped(getattr(self, name)))
+        for gang in self._gangs:
+            m.submodules[gang.name] = gang
+            for name, port in gang.ports.items():
+                connect(m, port, flipped(getattr(self, name)))
         # Addresses that no neuron listens to go no further than here.
         entrance = event_signature(self._addressing.addresses, plan.input_slots).create(path=("entrance",))
         open_ = Signal()
@@ -345,6 +358,9 @@ def _engine(entry, plan: CorePlan) -> LayerEngine:
     if isinstance(entry, VirtualPlan):
         depth = _depth(core.queue_depth, EVENT_MEMORY)
         return VirtualEngine(entry, queue_depth=depth, spike_queue=entry.spike_queue, **shared)
+    if isinstance(entry, SharedPlan):
+        depth = 0 if entry.gang.layers > 1 else SPIKE_QUEUE
+        return SharedEngine(entry, queue_depth=0, spike_queue=depth, **shared)
     if isinstance(entry, LayerPlan):
         kind = ParallelEngine if entry.parallel else GroupedEngine
     else:

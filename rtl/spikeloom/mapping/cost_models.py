@@ -1,12 +1,13 @@
 """Which cost model a core has."""
 
-from ..config import CoreConfig, CrossbarConfig, DigitalConfig, VirtualConfig
+from ..config import CoreConfig, CrossbarConfig, DigitalConfig, SharedConfig, VirtualConfig
 from ..network.integer import IntegerNetwork
 from .cim_cost import CimCost
 from .cost import CostModel
 from .crossbar_cost import CrossbarCost
 from .folded_cost import FoldedCost
 from .plan import CorePlan
+from .shared_cost import SharedCost
 from .virtual_cost import VirtualCost
 
 __all__ = ["cost_model"]
@@ -20,6 +21,8 @@ def cost_model(
         kind = CrossbarCost
     elif isinstance(core, VirtualConfig):
         kind = VirtualCost
+    elif isinstance(core, SharedConfig):
+        kind = SharedCost
     elif not isinstance(core, DigitalConfig):
         kind = CimCost
     else:

@@ -21,6 +21,8 @@ from .cim import SLOT_DEPTH, CimPlan, SequentialPlan
 from .clock import LATE, Clock, Process, Stream, Waits
 from .memories import REGISTER_DEPTH
 from .plan import SPIKE_QUEUE, CorePlan, Edge, LayerPlan
+from .shared import SharedPlan
+from .shared_cycles import Job
 from .sweep import SweepPlan
 from .virtual import EVENT_MEMORY, VirtualPlan
 
@@ -61,7 +63,11 @@ def play_graph(
     for batch in batches:
         core = _Core(plan, sources, batch, since_reset=since_reset)
         found = core.play()
-        if any(isinstance(entry, VirtualPlan) and entry.share.layers > 1 for entry in plan.layers):
+        if any(
+            (isinstance(entry, VirtualPlan) and entry.share.layers > 1)
+            or (isinstance(entry, SharedPlan) and entry.gang.layers > 1)
+            for entry in plan.layers
+        ):
             # What follows takes engines from the layers behind: only the interval is that of an input that is followed.
             alone = _Core(plan, sources, batch, since_reset=since_reset).play(follows=False)
             found = [(*ours, following) for (*_, following), (*ours, _) in zip(found, alone, strict=True)]
@@ -709,6 +715,92 @@ class _VirtualCore:
                 free = clock.now
 
 
+class _Shared(_Engine):
+    """A layer of a gang of weight-shared cores: the lists of its spikes, and how its spikes leave."""
+
+    def __init__(self, core, entry: SharedPlan, spikes, outlet):
+        super().__init__(core, entry, spikes, outlet)
+        self.plan, clock = entry, self.clock
+        self.i = Stream(clock)
+        self.lists = Stream(clock, depth=2)  # of whole steps: (spikes, tick)
+        self.entrance = self.groups = Stream(clock, depth=entry.spike_queue)
+        if entry.gang.layers > 1:
+            self.entrance, self.groups = _memory_queue(clock, entry.spike_queue)
+        self.inside, self.emptied = 0, LONG_AGO
+        self.gang: _Gang
+        for process in (self.fill(), self.serialise()):
+            clock.start(process)
+
+    @property
+    def room(self) -> bool:
+        """Whether a step may begin."""
+        return self.plan.gang.layers == 1 or (self.inside == 0 and self.clock.now >= self.emptied)
+
+    def group_taken(self) -> None:
+        """One row less is inside from the next cycle on, and a step may have waited for that."""
+        self.inside -= 1
+        self.emptied = self.clock.now + 1
+        self.clock.at(self.emptied, self.gang.process.wake)
+
+    def fill(self) -> Waits:
+        count = 0
+        while True:
+            item = yield from self.i.head()
+            yield from self.lists.room()
+            self.i.take()
+            if item < 0:
+                self.lists.offer((min(count, self.plan.spike_depth), item))
+                count = -1
+            count += 1
+            yield self.clock.now + 1
+
+    def step(self, spikes: int, tick: int) -> Waits:
+        """A step that begins now; ends in the cycle in which its last neuron is done."""
+        clock, plan = self.clock, self.plan
+        fired = np.flatnonzero(next(self.steps))
+        rows = {row: fired[fired // plan.lanes == row].tolist() for row in np.unique(fired // plan.lanes).tolist()}
+        reports, job = self.reports(tick), Job(plan, spikes, clock.now)
+        for row, ready in job.neurons():
+            final = row == plan.groups - 1
+            if not (reports or final or row in rows):
+                continue
+            yield ready
+            if reports:
+                count = plan.layer.neurons - row * plan.lanes if final else plan.lanes
+                yield self.shown(count, ready, final=final and tick == LAST)
+            if final or row in rows:
+                self.entrance.offer((rows.get(row, ()), tick if final else None))
+                yield from self.entrance.given()
+                self.inside += 1
+            job.froze, job.resume = ready, clock.now
+
+
+class _Gang:
+    """Steps of the layers of a gang, one after the other; the last layer that has one goes first."""
+
+    def __init__(self, core: "_Core", layers: list[_Shared]):
+        self.clock, self.layers = core.clock, layers
+        self.clear = 0 if core.since_reset is None else layers[0].plan.gang.words - core.since_reset
+        for layer in layers:
+            layer.gang = self
+        self.process = self.clock.start(self.compute())
+
+    def compute(self) -> Waits:
+        clock, free = self.clock, max(0, self.clear)
+        while True:
+            yield max(free, clock.now), LATE
+            offers = [layer for layer in self.layers if layer.lists.peek() is not None and layer.room]
+            if not offers:
+                for layer in self.layers:
+                    layer.lists.watch()
+                yield None
+                continue
+            layer = offers[-1]
+            yield from layer.step(*layer.lists.peek())
+            layer.lists.take()
+            free = clock.now + 1
+
+
 class _Grouped(_Rows):
     """Fewer lanes than neurons: a pass over the groups for each spike, the last of a step together with its tick."""
 
@@ -798,6 +890,8 @@ def _kind(entry: LayerPlan | SweepPlan) -> type:
         return _Sequential
     if isinstance(entry, VirtualPlan):
         return _Virtual
+    if isinstance(entry, SharedPlan):
+        return _Shared
     return _Sweep if isinstance(entry, SweepPlan) else _Parallel if entry.parallel else _Grouped
 
 
@@ -833,6 +927,12 @@ class _Core:
                 virtual.setdefault(engine.plan.share.core, []).append(engine)
         for layers in virtual.values():
             _VirtualCore(self, layers)
+        gangs: dict[str, list[_Shared]] = {}
+        for engine in engines:
+            if isinstance(engine, _Shared):
+                gangs.setdefault(engine.plan.gang.name, []).append(engine)
+        for layers in gangs.values():
+            _Gang(self, layers)
         for entry, engine in zip(plan.layers, engines, strict=True):
             edges = [edge for edge in plan.edges if edge.layer == entry.name]
             branches = [engine.i] if len(edges) == 1 else [Stream(self.clock) for _ in edges]

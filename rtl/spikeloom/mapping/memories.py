@@ -8,6 +8,7 @@ from ..items import AddressMap, address_bits
 from .cim import CimPlan
 from .crossbar import CrossbarPlan
 from .plan import CorePlan, LayerPlan
+from .shared import SharedPlan
 from .sparse import SparsePlan
 from .sweep import SweepPlan
 from .virtual import EVENT_MEMORY, VirtualPlan
@@ -43,6 +44,9 @@ def core_memories(plan: CorePlan) -> list[MemoryCost]:
     found += [memory for entry in virtual for memory in _event_memory(plan, entry)]
     for name in dict.fromkeys(entry.share.core for entry in virtual):
         found += _virtual([entry for entry in virtual if entry.share.core == name])
+    shared = [entry for entry in plan.layers if isinstance(entry, SharedPlan)]
+    for name in dict.fromkeys(entry.gang.name for entry in shared):
+        found += _shared([entry for entry in shared if entry.gang.name == name])
     addresses = {"input": AddressMap(plan.network.input_shape).addresses}
     addresses |= {entry.name: entry.output_addresses for entry in plan.layers}
     for edge in plan.edges:
@@ -74,6 +78,12 @@ def _layer(entry: LayerPlan | SweepPlan) -> Iterator[MemoryCost]:
         yield memory("columns", max(2, entry.columns), CODE_BITS + FACTOR_BITS + 1)
         return
     if isinstance(entry, VirtualPlan):
+        return
+    if isinstance(entry, SharedPlan):
+        yield memory("spikes", 2 * entry.spike_depth, address_bits(entry.input_addresses))
+        if entry.gang.layers > 1 and entry.spike_queue > REGISTER_DEPTH:
+            row = address_bits(-(-entry.output_addresses // entry.lanes))
+            yield memory("fired.items", entry.spike_queue, entry.lanes + row + TICK_BITS)
         return
     yield from _weights(entry)
     sums = sum(entry.lane_bits)
@@ -126,6 +136,24 @@ def _virtual(entries: list[VirtualPlan]) -> Iterator[MemoryCost]:
             yield memory(f"membrane{engine}", share.slots, bits, True)
     if share.bias_bits:
         yield memory("biases", share.biases, first.lanes * share.bias_bits, any(entry.bias_loaded for entry in entries))
+
+
+def _shared(entries: list[SharedPlan]) -> Iterator[MemoryCost]:
+    """Indices, membranes and biases of a gang of weight-shared cores."""
+    gang = entries[0].gang
+
+    def memory(name: str, depth: int, width: int, writable: bool) -> MemoryCost:
+        kind: Literal["1r1w", "rom"] = "1r1w" if writable else "rom"
+        return MemoryCost(name=f"{gang.name}.{name}", depth=depth, width=width, port_type=kind)
+
+    for core, bits in enumerate(gang.lane_bits):
+        if gang.buffer is None:
+            yield memory(f"indices{core}", gang.rows, gang.core_row_bits, False)
+        yield memory(f"membrane{core}", gang.words, bits, True)
+    if gang.buffer is not None and gang.buffer > REGISTER_DEPTH:
+        yield memory("ahead.items", gang.buffer, gang.row_bits, True)
+    if gang.bias_bits:
+        yield memory("biases", gang.words, gang.cores * gang.bias_bits, False)
 
 
 def _weights(entry: LayerPlan | SweepPlan) -> Iterator[MemoryCost]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ..config import CimConfig, CoreConfig, CrossbarConfig, DigitalConfig, VirtualConfig
+from ..config import CimConfig, CoreConfig, CrossbarConfig, DigitalConfig, SharedConfig, VirtualConfig
 from ..errors import InputError
 from ..items import AddressMap, EventSlots
 from ..network.integer import IntegerLayer, IntegerNetwork, signed_bits
@@ -39,6 +39,8 @@ MAGIC = 0x4C_4B_50_53  # "SPKL" as four little-endian bytes
 
 def dense_weights(layer: IntegerLayer) -> np.ndarray:
     """Weights of a layer whose connections are all dense, side by side: int64 [neurons, sources of all]."""
+    if len(layer.connections) == 1:
+        return layer.connections[0].weights
     return np.concatenate([connection.weights for connection in layer.connections], axis=1)
 
 
@@ -464,6 +466,10 @@ def plan_core(network: IntegerNetwork, core: CoreConfig, *, steps: int, direct: 
         from .virtual import place_virtual  # builds on LayerPlan
 
         layers = place_virtual(network, core, steps=steps, direct=direct)
+    elif isinstance(core, SharedConfig):
+        from .shared import place_shared  # builds on LayerPlan
+
+        layers = place_shared(network, core, direct=direct)
     else:
         assert isinstance(core, CimConfig)
         from .cim import place_cim  # builds on LayerPlan
