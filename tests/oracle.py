@@ -8,6 +8,7 @@ else: this file imports nothing of the project, and nothing that could compute f
     leak       ("none",) ("linear", d)                  reset           "zero" "subtract" "delayed_zero"
                ("shift", k) ("shift", k1, k2)                           "delayed_subtract" "none"
                ("multiply", m, f)                       potential_bits  int
+    stochastic (table, shift, seed, stream), only of neurons that spike at random; their potential is z8
 
 and, where the layer has it::
 
@@ -57,8 +58,26 @@ def extremes(lowest, highest, n):
     return note
 
 
+def random_word(seed, stream, neuron, step):
+    """Eight rounds of Speck32/64 on (step mod 2^16, neuron), with step div 2^16 added after four of them."""
+
+    def rotated(word, places):
+        return (word << places) % 2**16 + (word % 2**16 >> (16 - places))
+
+    key, others = seed % 2**16, [seed // 2**16, stream, 0x736C]
+    x, y = step % 2**16, neuron
+    for number in range(8):
+        if number == 4:
+            x = x ^ (step // 2**16)
+        x = (rotated(x, 9) + y) % 2**16 ^ key  # to the right by 7 is to the left by 9
+        y = rotated(y, 2) ^ x
+        others.append((rotated(others[number], 9) + key) % 2**16 ^ number)
+        key = rotated(key, 2) ^ others[-1]
+    return x
+
+
 def step_of_neuron(layer, neuron, state, events, current, order, note):
-    """One step of one neuron: its spike. `state` holds its "v", "i", "b" and "rest", and is changed.
+    """One step of one neuron: its spike. `state` holds its "v", "i", "b", "rest" and "step", and is changed.
 
     `events` lists the sources in any order, one entry per spike; `order` rearranges the terms of the sum (the bias is
     one of them); `note` is told every value of the accumulator.
@@ -67,7 +86,7 @@ def step_of_neuron(layer, neuron, state, events, current, order, note):
     low, high = -(2 ** (layer["potential_bits"] - 1)), 2 ** (layer["potential_bits"] - 1) - 1
     v = state["v"]
 
-    u = leaked(v, layer["leak"])
+    u = 0 if "stochastic" in layer else leaked(v, layer["leak"])
     if layer["reset"] == "delayed_zero" and v >= theta:
         u = 0
     if layer["reset"] == "delayed_subtract" and v >= theta:
@@ -84,6 +103,13 @@ def step_of_neuron(layer, neuron, state, events, current, order, note):
     for term in order(beside + terms):
         u = u + term
         note(u)
+
+    if "stochastic" in layer:
+        table, shift, seed, stream = layer["stochastic"]
+        z8 = min(max(u // 2**shift, -128), 127)
+        state["v"], step = z8, state["step"]
+        state["step"] = step + 1
+        return 1 if table[z8 + 128] > random_word(seed, stream, neuron, step) else 0
 
     u = min(max(u, low), high)
     if theta is None:
@@ -112,7 +138,7 @@ def step_of_neuron(layer, neuron, state, events, current, order, note):
 
 def at_rest():
     """The state of a neuron at the start."""
-    return {"v": 0, "i": 0, "b": 0, "rest": 0}
+    return {"v": 0, "i": 0, "b": 0, "rest": 0, "step": 0}
 
 
 def simulate(layers, inputs, *, state="clear", currents=None, order=list):

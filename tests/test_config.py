@@ -167,7 +167,7 @@ POTENTIAL = 'bits of a stored membrane potential, 2 to 32, or "auto": the smalle
         (
             "colour = 3",
             "network.colour: unknown key; accepted are file, dt, reset, synapse, integration, refractory, adaptation, "
-            "adaptation_decay, state",
+            "adaptation_decay, seed, state",
         ),
         (
             "adaptation = -0.5",

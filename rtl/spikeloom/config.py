@@ -8,7 +8,7 @@ import difflib
 import json
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
@@ -27,6 +27,7 @@ __all__ = [
     "NetworkConfig",
     "QuantiseConfig",
     "SharedConfig",
+    "StochasticConfig",
     "SynthConfig",
     "VirtualConfig",
     "core_kinds",
@@ -44,7 +45,8 @@ Positive = Annotated[int, Field(ge=1)]
 DEFAULT_KIND = "digital"
 KINDS = (
     "architecture: digital | cim (SRAM compute-in-memory) | crossbar (memristors with analog neurons) | "
-    "virtual (memory-based event control, virtual neurons) | shared (a table of conductances, an index per synapse)"
+    "virtual (memory-based event control, virtual neurons) | shared (a table of conductances, an index per synapse) | "
+    "stochastic (memristors that switch at random)"
 )
 
 
@@ -92,6 +94,10 @@ class NetworkConfig:
         Annotated[float, Field(ge=0, le=1)] | list[Annotated[float, Field(ge=0, le=1)]],
         _doc("share of what spikes added to a threshold that is left after a step, 0 to 1; a list as above"),
     ] = 0.9
+    seed: Annotated[
+        int,
+        _doc("seed of the random words of stochastic neurons, 0 to 4294967295, not stored by NIR", ge=0, le=2**32 - 1),
+    ] = 0
     state: Annotated[Literal["clear", "keep"], _doc("membrane potentials at the end of an input: clear | keep")] = (
         "clear"
     )
@@ -460,6 +466,27 @@ class SharedConfig(CoreConfig):
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
+class StochasticConfig(CoreConfig):
+    """The stochastic core: write, read and reset of memristive neurons that switch at random."""
+
+    kind: Annotated[Literal["stochastic"], _doc(KINDS)]
+    lanes: Annotated[
+        Literal["full"] | Positive | list[Literal["full"] | Positive],
+        _doc('neurons written per cycle: 1 to the channels of a layer, or "full"; a list gives each layer its own'),
+    ] = "full"
+    spike_queue: Annotated[
+        Literal["auto"] | Annotated[int, Field(ge=2, le=64)],
+        _doc('groups of spikes held between the lanes and their serialiser, 2 to 64, or "auto": 4, none for one lane'),
+    ] = "auto"
+
+    # What a pipeline of such engines has in common with that of the digital core.
+    events_per_cycle: ClassVar[Literal[1]] = 1
+    weight_ports: ClassVar[Literal[1]] = 1
+    sparse: ClassVar[Literal["off"]] = "off"
+    schedule: ClassVar[Literal["pipeline"]] = "pipeline"
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
 class HostConfig:
     """What stands around the core for a system that uses it."""
 
@@ -557,7 +584,8 @@ class Config:
     quantise: QuantiseConfig = dataclasses.field(default_factory=QuantiseConfig)
     input: InputConfig = dataclasses.field(default_factory=InputConfig)
     core: Annotated[
-        DigitalConfig | CimConfig | CrossbarConfig | VirtualConfig | SharedConfig, Field(discriminator="kind")
+        DigitalConfig | CimConfig | CrossbarConfig | VirtualConfig | SharedConfig | StochasticConfig,
+        Field(discriminator="kind"),
     ] = dataclasses.field(default_factory=DigitalConfig)
     host: HostConfig = dataclasses.field(default_factory=HostConfig)
     data: DataConfig = dataclasses.field(default_factory=DataConfig)

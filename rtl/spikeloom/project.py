@@ -113,7 +113,7 @@ class Project:
                 f"{self.origin}: input.coding: 'current' was given, but layer {first.name!r} has a synaptic current, "
                 "into which that goes, and a v_leak other than its reset, which does not; accepted is one of them"
             )
-        return network
+        return dataclasses.replace(network, seed=given.seed)
 
     @cached_property
     def coding(self) -> CodingOptions:
@@ -334,6 +334,8 @@ def propose(
         For an unknown zoo network, an unknown core or missing settings.
     """
     kinds = core_kinds()
+    if file.startswith(ZOO) and core == DEFAULT_KIND:  # stochastic neurons have a core of their own
+        core = zoo.settings(file[len(ZOO) :]).get("core", core)
     if core not in kinds:
         raise InputError(f"--core: {core!r} was given; accepted: {', '.join(kinds)}")
     chosen = kinds[core](kind=core)  # type: ignore[call-arg]  (every kind has it)

@@ -8,7 +8,7 @@ from ..blocks.decision import DecisionUnit, ValueDecision
 from ..blocks.events import event_signature
 from ..blocks.load import LoadPort
 from ..blocks.routing import Delay, Fork, Join, MemoryQueue
-from ..config import DigitalConfig
+from ..config import DigitalConfig, StochasticConfig
 from ..items import AddressMap
 from ..mapping.cim import CimPlan, SequentialPlan
 from ..mapping.crossbar import CrossbarPlan
@@ -27,6 +27,7 @@ from .digital.sweep import SweepEngine
 from .ports import LayerEngine, LoadRow
 from .shared.gang import SharedGang
 from .shared.layer import SharedEngine
+from .stochastic.twin import StochasticEngine
 from .virtual.controller import VirtualCore
 from .virtual.layer import VirtualEngine
 
@@ -331,7 +332,7 @@ def _depth(given: int | str, default: int) -> int:
     return default if isinstance(given, str) else given
 
 
-def _spike_queue(core: DigitalConfig, lanes: int) -> int:
+def _spike_queue(core: DigitalConfig | StochasticConfig, lanes: int) -> int:
     """Groups of spikes held between shared lanes and their serialiser; one lane sends what it finds at once."""
     return _depth(core.spike_queue, 0 if lanes == 1 else 4)
 
@@ -365,6 +366,8 @@ def _engine(entry, plan: CorePlan) -> LayerEngine:
         kind = ParallelEngine if entry.parallel else GroupedEngine
     else:
         kind = SparseEngine if isinstance(entry, SparsePlan) else SweepEngine
+        if entry.layer.stochastic is not None:
+            kind = StochasticEngine
     return kind(
         entry,
         queue_depth=_depth(core.queue_depth, 2 if entry.parallel else 0),

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ..config import DigitalConfig
+from ..config import DigitalConfig, StochasticConfig
 from ..network.integer import IntegerLayer
 from .plan import CorePlan, LayerPlan
 from .words import sent
@@ -57,7 +57,7 @@ def is_dense_chain(plan: CorePlan) -> bool:
     )
 
 
-def spike_queue(core: DigitalConfig, lanes: int) -> int:
+def spike_queue(core: DigitalConfig | StochasticConfig, lanes: int) -> int:
     """Groups of spikes held between shared lanes and their serialiser; 0: none."""
     if core.spike_queue == "auto":
         return 0 if lanes == 1 else 4

@@ -1,6 +1,6 @@
 """Which cost model a core has."""
 
-from ..config import CoreConfig, CrossbarConfig, DigitalConfig, SharedConfig, VirtualConfig
+from ..config import CoreConfig, CrossbarConfig, DigitalConfig, SharedConfig, StochasticConfig, VirtualConfig
 from ..network.integer import IntegerNetwork
 from .cim_cost import CimCost
 from .cost import CostModel
@@ -8,6 +8,7 @@ from .crossbar_cost import CrossbarCost
 from .folded_cost import FoldedCost
 from .plan import CorePlan
 from .shared_cost import SharedCost
+from .stochastic_cost import StochasticCost
 from .virtual_cost import VirtualCost
 
 __all__ = ["cost_model"]
@@ -23,6 +24,8 @@ def cost_model(
         kind = VirtualCost
     elif isinstance(core, SharedConfig):
         kind = SharedCost
+    elif isinstance(core, StochasticConfig):
+        kind = StochasticCost
     elif not isinstance(core, DigitalConfig):
         kind = CimCost
     else:

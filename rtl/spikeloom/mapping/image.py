@@ -171,6 +171,8 @@ def check_fits(plan: CorePlan, network: IntegerNetwork) -> None:
         ):  # fmt: skip
             if getattr(layer, name) != getattr(built, name):
                 fail(f"{name} {getattr(layer, name)!r}", repr(getattr(built, name)))
+        if layer.stochastic != built.stochastic:
+            fail("another table, shift or seed of stochastic neurons", "those fixed at elaboration")
         if (layer.threshold is None) != (built.threshold is None):
             fail(f"threshold {layer.threshold}", "a read-out" if built.threshold is None else "a firing layer")
         for name in ("threshold", "subtracts"):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..items import AddressMap, address_bits
+from ..network.stochastic import P_BITS, Z_BITS
 from .cim import CimPlan
 from .crossbar import CrossbarPlan
 from .plan import CorePlan, LayerPlan
@@ -96,7 +97,11 @@ def _layer(entry: LayerPlan | SweepPlan) -> Iterator[MemoryCost]:
         else:
             yield memory("sums0", entry.groups, sums)
             yield memory("sums1", entry.groups, sums)
-        yield memory("states", entry.groups, entry.lanes * sum(bits for _, bits in entry.state_fields))
+        if entry.state_fields:
+            yield memory("states", entry.groups, entry.lanes * sum(bits for _, bits in entry.state_fields))
+        if entry.layer.stochastic is not None:
+            for lane in range(entry.lanes):
+                yield memory(f"table{lane}", 1 << Z_BITS, P_BITS, writable=False)
         if entry.parameter_row_bits:
             yield memory("parameters", entry.groups, entry.parameter_row_bits, entry.parameters == "loaded")
     elif not entry.parallel:

@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ..config import CimConfig, CoreConfig, CrossbarConfig, DigitalConfig, SharedConfig, VirtualConfig
+from ..config import (
+    CimConfig,
+    CoreConfig,
+    CrossbarConfig,
+    DigitalConfig,
+    SharedConfig,
+    StochasticConfig,
+    VirtualConfig,
+)
 from ..errors import InputError
 from ..items import AddressMap, EventSlots
 from ..network.integer import IntegerLayer, IntegerNetwork, signed_bits
@@ -276,15 +284,15 @@ class CorePlan:
     """The one engine that runs all `layers`, of a folded core."""
 
     @property
-    def digital(self) -> DigitalConfig:
-        """The configuration of a digital core.
+    def digital(self) -> DigitalConfig | StochasticConfig:
+        """The configuration of a core of digital engines, each with rows of lanes.
 
         Raises
         ------
         TypeError
             For a core of another kind.
         """
-        if not isinstance(self.core, DigitalConfig):
+        if not isinstance(self.core, DigitalConfig | StochasticConfig):
             raise TypeError(f"a core of kind {self.core.kind!r} where only a digital one can be")
         return self.core
 
@@ -456,7 +464,10 @@ def plan_core(network: IntegerNetwork, core: CoreConfig, *, steps: int, direct: 
             )
     layers: tuple[LayerPlan | SweepPlan, ...]
     folded = None
-    if isinstance(core, DigitalConfig):
+    _check_stochastic(network, core)
+    if isinstance(core, StochasticConfig):
+        layers = _pipeline(network, core, direct=direct)
+    elif isinstance(core, DigitalConfig):
         layers, folded = _digital(network, core, steps=steps, direct=direct)
     elif isinstance(core, CrossbarConfig):
         from .crossbar import place_crossbar  # builds on LayerPlan
@@ -518,15 +529,38 @@ def _digital(
     return _pipeline(network, core, direct=direct), None
 
 
-def _pipeline(network: IntegerNetwork, core: DigitalConfig, *, direct: bool) -> tuple[LayerPlan | SweepPlan, ...]:
-    """An engine for each layer."""
-    for name in ("fold_steps", "weight_buffer"):
-        if getattr(core, name) != "auto":
+def _check_stochastic(network: IntegerNetwork, core: CoreConfig) -> None:
+    """Raise InputError where neurons are stochastic and the core is not, or the other way round."""
+    wanted = isinstance(core, StochasticConfig)
+    for layer in network.layers:
+        if (layer.stochastic is not None) != wanted:
             raise InputError(
-                f"core.{name}: {getattr(core, name)} was given; accepted is \"auto\" with core.schedule = 'pipeline'"
+                f"core.kind: {core.kind!r} was given, but layer {layer.name!r} has "
+                f"{'potentials' if wanted else 'stochastic neurons'}; accepted: "
+                f"{'a network all of whose neurons are stochastic' if wanted else 'stochastic'}"
             )
-    if core.load_bits != 32:
-        raise InputError(f"core.load_bits: {core.load_bits} was given; accepted is 32 with core.schedule = 'pipeline'")
+    if wanted and core.parameters != "fixed":
+        raise InputError(
+            f"core.parameters: {core.parameters!r} was given; accepted with core.kind = 'stochastic': 'fixed', "
+            "probabilities and seeds are part of the hardware"
+        )
+
+
+def _pipeline(
+    network: IntegerNetwork, core: DigitalConfig | StochasticConfig, *, direct: bool
+) -> tuple[LayerPlan | SweepPlan, ...]:
+    """An engine for each layer."""
+    if isinstance(core, DigitalConfig):
+        for name in ("fold_steps", "weight_buffer"):
+            if getattr(core, name) != "auto":
+                raise InputError(
+                    f"core.{name}: {getattr(core, name)} was given; "
+                    "accepted is \"auto\" with core.schedule = 'pipeline'"
+                )
+        if core.load_bits != 32:
+            raise InputError(
+                f"core.load_bits: {core.load_bits} was given; accepted is 32 with core.schedule = 'pipeline'"
+            )
     wanted: Sequence[int | str] = core.lanes if isinstance(core.lanes, list) else [core.lanes] * len(network.layers)
     if len(wanted) != len(network.layers):
         names = ", ".join(layer.name for layer in network.layers)

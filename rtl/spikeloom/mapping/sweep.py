@@ -7,6 +7,7 @@ of positions and, on each, the rows of its channel group. Kernel weights are sto
 convolution whose kernel covers the whole map. Packing a layer costs O(weights + neurons).
 """
 
+import dataclasses
 import hashlib
 import math
 from dataclasses import dataclass
@@ -339,6 +340,8 @@ class SweepPlan:
     def state_fields(self) -> tuple[tuple[str, int], ...]:
         """What a lane keeps from step to step: (name, bits)."""
         layer = self.layer
+        if layer.stochastic is not None:
+            return ()
         fields = [("potential", layer.potential_bits)]
         if layer.current_bits is not None:
             fields.append(("current", layer.current_bits))
@@ -399,6 +402,7 @@ class SweepPlan:
             else [adaptation.bits, adaptation.leak.describe(), adaptation.increment],
             "refractory": layer.refractory,
             **({"bias_in_current": True} if layer.bias_in_current and self.bias_bits else {}),
+            **({} if layer.stochastic is None else {"stochastic": dataclasses.asdict(layer.stochastic)}),
             "reset": layer.reset,
             "readout": layer.threshold is None,
             "per_neuron": [[name, bits] for name, (bits, _) in self.neuron_fields().items()],

@@ -12,7 +12,9 @@ The delayed kinds reset in the *next* step: u = decay v - theta s', or 0 where s
 step's spike and v = u. With a synaptic current i = current_decay i + sum_i w_i s_i, and u = decay v + bias + i, or the
 bias goes into i: `bias_in_current`. In the
 `refractory` steps after a spike v = 0 and s = 0. With an adaptive threshold u passes theta + b instead, and
-b = adaptation_decay b + adaptation theta s. This is the integer network's definition without its rounding and
+b = adaptation_decay b + adaptation theta s. A stochastic neuron has no potential: with u = bias + sum_i w_i s_i it
+spikes with probability 1 - exp(-exp(z)), z = (u - theta) / width + ln ln 2, by the random words of the integer network
+of the same seed. This is the integer network's definition without its rounding and
 without its limits.
 """
 
@@ -27,8 +29,12 @@ from .connections import FloatConnection
 from .graph import INPUT, Layer, LayerGraph
 from .integer import RESET_KINDS, ResetKind
 from .reference import Trace
+from .stochastic import cloglog, words
 
 __all__ = ["FloatLayer", "FloatNetwork", "simulate_float", "with_habits"]
+
+HALF = float(np.log(np.log(2)))
+"""z of probability 1/2."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,6 +69,8 @@ class FloatLayer(Layer):
         What a spike adds to the threshold, as a share of it; 0 for a threshold that stays.
     adaptation_decay : float
         Share of what was added that is left after a step, 0 to 1.
+    cloglog : float or None
+        Width of the activation of stochastic neurons, in potential.
     nodes : tuple of str
         The nodes of the NIR graph that this layer was made of.
 
@@ -85,6 +93,7 @@ class FloatLayer(Layer):
     refractory: int = 0
     adaptation: float = 0.0
     adaptation_decay: float = 1.0
+    cloglog: float | None = None
     nodes: tuple[str, ...] = ()
 
     @classmethod
@@ -133,6 +142,15 @@ class FloatLayer(Layer):
         if not 0 <= self.adaptation_decay <= 1:
             fail(f"adaptation_decay = {self.adaptation_decay}: accepted is 0 to 1")
         theta = self._numbers("threshold")
+        width = self._numbers("cloglog")
+        if width is not None:
+            if len(width) > 1 and not (width == width[0]).all():
+                fail(f"widths of the activation from {width.min():g} to {width.max():g}: accepted is one for a layer")
+            if not 0 < width[0] < np.inf:
+                fail(f"a width of the activation of {width[0]:g}: accepted is a finite number above 0")
+            plain = np.all(self.decay == 1.0) and not lost.any() and self.current_decay is None and not self.refractory
+            if theta is None or self.reset != "none" or not plain:
+                fail("stochastic neurons with a potential or without a threshold; accepted is a threshold alone")
         if theta is None:
             if self.reset != "none":
                 fail(f"reset {self.reset!r} without a threshold: a read-out has reset = 'none'")
@@ -173,6 +191,8 @@ class FloatLayer(Layer):
 class FloatNetwork(LayerGraph):
     """A graph of real-valued layers; `dt` is the time of a step in the unit of the file's time constants.
 
+    `seed` is that of the random words of stochastic neurons; a layer's place in the network is its stream.
+
     Raises
     ------
     InputError
@@ -182,6 +202,7 @@ class FloatNetwork(LayerGraph):
     name: str
     layers: tuple[FloatLayer, ...]
     dt: float
+    seed: int = 0
 
     def __post_init__(self):
         self.check_graph()
@@ -263,7 +284,7 @@ def simulate_float(
     fired = {layer.name: np.zeros((*shape, layer.neurons), np.uint8) for layer in network.layers}
     stored = [np.empty((*shape, layer.neurons)) for layer in network.layers]
     sources = {INPUT: spikes} | fired
-    populations = [_Population(layer, shape[0]) for layer in network.layers]
+    populations = [_Population(layer, shape[0], network.seed, stream) for stream, layer in enumerate(network.layers)]
     # Without delays each layer can run through all steps at once, behind the one that feeds it.
     parts = [slice(t, t + 1) for t in range(shape[1])] if network.is_recurrent else [slice(0, shape[1])]
     for part in parts:
@@ -287,8 +308,8 @@ def simulate_float(
 class _Population:
     """The neurons of a layer for a batch, from step to step."""
 
-    def __init__(self, layer: FloatLayer, batch: int):
-        self.layer = layer
+    def __init__(self, layer: FloatLayer, batch: int, seed: int, stream: int):
+        self.layer, self.key, self.step = layer, (seed, stream), 0
         self.operators = [
             connection.weights
             if not connection.is_convolution and connection.sources == connection.weights.shape[1]
@@ -316,6 +337,13 @@ class _Population:
     def advance(self, summed: np.ndarray, extra: np.ndarray, fired: np.ndarray, stored: np.ndarray) -> None:
         """One step with sums [B, neurons]; fills `fired` and `stored`."""
         layer, theta = self.layer, self.layer.threshold
+        if layer.cloglog is not None:
+            assert theta is not None
+            stored[:] = summed + layer.bias + extra
+            p = cloglog((stored - theta) / layer.cloglog + HALF)
+            fired[:] = p * (1 << 16) > words(*self.key, layer.addresses, self.step, 1)[0]
+            self.step += 1
+            return
         u = layer.decay * self.v
         if np.any(layer.linear_decay):
             u = np.copysign(np.maximum(np.abs(u) - layer.linear_decay, 0.0), u)

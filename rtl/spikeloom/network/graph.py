@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from ..items import AddressMap
 
 __all__ = ["INPUT", "Layer", "LayerGraph"]
 
@@ -122,6 +123,11 @@ class Layer:
     def neurons(self) -> int:
         """Number of neurons."""
         return self.connections[0].neurons
+
+    @property
+    def addresses(self) -> np.ndarray:
+        """Event address of each neuron, int64 [neurons]."""
+        return AddressMap(self.shape).of(np.arange(self.neurons))
 
     @property
     def fan_in(self) -> int:

@@ -16,13 +16,14 @@ Further kinds, each with its own equations, in which every state is clamped to i
                        with `bias_in_current`: i = clamp(leak_i(i) + bias + sum_i w_i s_i);  u = clamp(leak(v) + i)
     adaptive           theta_t = theta + b;  s = u >= theta_t;  then b = clamp(leak_b(b) + increment s)
     refractory         in the r steps after a spike v = 0 and s = 0; i and b go on
+    stochastic         z8 = clamp(a >> shift) to 8 bits;  s = table[z8 + 128] > random word; no v (see `stochastic`)
 
 A network is a graph of layers; a connection of delay d brings the spikes of d steps before.
 """
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -30,6 +31,7 @@ import numpy as np
 from ..errors import InputError
 from .connections import Connection
 from .graph import INPUT, Layer, LayerGraph
+from .stochastic import MOST_ADDRESSES, Z_BITS, Stochastic
 
 __all__ = ["INPUT", "Adaptation", "IntegerLayer", "IntegerNetwork", "Leak", "ResetKind", "signed_bits"]
 
@@ -216,6 +218,9 @@ class IntegerLayer(Layer):
     refractory : int
         Steps r after a spike in which the neuron rests.
     adaptation : Adaptation or None
+    stochastic : Stochastic or None
+        Neurons without a potential that spike at random. What is recorded as their potential is z8, of 8 bits; a
+        threshold of 1 says that they fire, and all else that belongs to a potential is as by default.
 
     Raises
     ------
@@ -238,6 +243,7 @@ class IntegerLayer(Layer):
     bias_in_current: bool = False
     refractory: int = 0
     adaptation: Adaptation | None = None
+    stochastic: Stochastic | None = None
 
     @classmethod
     def dense(cls, *, name: str, weights: np.ndarray, **rest) -> "IntegerLayer":
@@ -323,12 +329,29 @@ class IntegerLayer(Layer):
                     f"potential_bits = {bits} and {leak.fraction_bits} fraction bits of the leak: "
                     f"accepted are at most {MAX_BITS} together"
                 )
+        if self.stochastic is not None:
+            wrong = self._check_stochastic()
+            if wrong:
+                fail(wrong)
         # In Python integers, since a sum that is too large does not fit numpy's either; |weights| < 2**32 here.
         low, high = self._sums()
         sums = max(-int(low.min()), int(high.max()), 0) * self.max_count
         reach = sums + max(-int(bias.min()), int(bias.max()), 0) - self.v_min
         if signed_bits(-reach, reach) > MAX_BITS:
             fail(f"its sums reach {reach} and need more than {MAX_BITS} bits")
+
+    def _check_stochastic(self) -> str | None:
+        """What a stochastic layer cannot have, or None."""
+        given = (self.potential_bits, self.leak.kind, self.reset, self.current_bits, self.refractory, self.adaptation)
+        if given != (Z_BITS, "none", "none", None, 0, None) or not np.array_equal(self.threshold, 1):  # type: ignore[arg-type]
+            return (
+                f"stochastic neurons with {self.potential_bits} potential_bits, threshold {self.threshold}, leak "
+                f"{self.leak.kind}, reset {self.reset!r}, current_bits {self.current_bits}, refractory "
+                f"{self.refractory}; accepted are 8, 1, none, 'none', None, 0: they have no potential"
+            )
+        if int(self.addresses.max()) >= MOST_ADDRESSES:
+            return f"{int(self.addresses.max()) + 1} event addresses; accepted for stochastic neurons: {MOST_ADDRESSES}"
+        return None
 
     def _sums(self) -> tuple[np.ndarray, np.ndarray]:
         """Sums of the negative and of the positive weights of each neuron over all connections."""
@@ -342,6 +365,7 @@ class IntegerLayer(Layer):
             self.current_bits is None
             and not self.refractory
             and self.adaptation is None
+            and self.stochastic is None
             and not isinstance(self.threshold, np.ndarray)
             and not isinstance(self.reset_amount, np.ndarray)
             and not self.leak.per_neuron
@@ -426,6 +450,17 @@ class IntegerNetwork(LayerGraph):
         self.check_graph()
         if self.state not in ("clear", "keep"):
             raise InputError(f"network {self.name!r}: state {self.state!r}: accepted are clear, keep")
+        streams: dict[tuple[int, int], str] = {}
+        for layer in self.layers:
+            if layer.stochastic is None:
+                continue
+            key = (layer.stochastic.seed, layer.stochastic.stream)
+            if key in streams:
+                raise InputError(
+                    f"network {self.name!r}: layers {streams[key]!r} and {layer.name!r} both draw the random words of "
+                    f"seed {key[0]}, stream {key[1]}; accepted is a stream of its own for each layer"
+                )
+            streams[key] = layer.name
 
     def content_hash(self) -> str:
         """SHA-256 of everything that decides an answer, as 64 hex digits."""
@@ -449,7 +484,8 @@ def _header(network: IntegerNetwork, layer: IntegerLayer) -> dict:
         return [given.kind, given.amount, list(given.shifts), given.factor, given.fraction_bits]
 
     adaptation = layer.adaptation
-    return {
+    drawn = {} if layer.stochastic is None else {"stochastic": asdict(layer.stochastic)}
+    return drawn | {
         "connections": [
             {
                 "source": source,

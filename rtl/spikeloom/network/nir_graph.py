@@ -35,7 +35,7 @@ FIELDS = {  # what each node must hold; v_reset is missing in files of nir befor
     "CubaLI": ("tau_syn", "tau_mem", "r", "v_leak"),
 }
 SUPPORTED = tuple(FIELDS)
-NOTES = ("linear_decay",)
+NOTES = ("linear_decay", "cloglog")
 """Fields of a node's metadata that are read beside its own."""
 
 

@@ -29,6 +29,9 @@ by the user. What the nodes hold is folded:
   connection can hold the result: an average pool is a sum pool whose 1 / window goes into the weights; pools after a
   convolution widen its kernel; a Linear after a convolution becomes dense. Flatten keeps the order of elements. A
   Conv1d works on maps of height 1.
+- A Threshold after a linear node whose metadata hold `cloglog`, a width in potential, spikes at random: with
+  probability 1 - exp(-exp(z)), z = (u - threshold) / cloglog + ln ln 2, so 1/2 at the threshold. NIR, which has no such
+  neuron, reads it as one that is sure of itself.
 - Several edges into a node add up. Each path from neurons to neurons is one connection.
 - Delay is a whole number of steps, one for all elements. A loop goes through neurons, and the connection that closes it
   (seen from the input) takes one step, or as many as a Delay in it says; a loop without neurons is refused.
@@ -194,15 +197,21 @@ class _Folder:
                 aliases[key] = signal.terms[0]
             else:
                 one, zero = np.ones(signal.size), np.zeros(signal.size)
+                width = None
+                if node.values.get("cloglog") is not None:
+                    width = self.values.per_neuron(key, node, "cloglog", signal.size)
+                    if not (width > 0).all():
+                        self.values.fail(key, f"cloglog = {width.min():g} in its metadata; accepted is a width above 0")
                 populations[key] = Population(
                     key=key,
                     enters=signal,
                     gain=one,
                     drive=zero,
-                    decay=zero,
+                    decay=zero if width is None else one,  # without a potential, nothing decays
                     lost=zero,
                     theta=theta,
                     reset="none",
+                    width=width,
                     nodes=(key,),
                 )
         for analog in [key for key, node in self.walk.nodes.items() if node.kind in ANALOG]:
@@ -387,7 +396,7 @@ class _Folder:
     def draft(self, population: Population, terms: tuple[Term, ...]) -> "_Draft":
         """The weights, biases and thresholds of a layer."""
         key, gain, theta = population.key, population.gain, population.theta
-        drive, bias, lost = population.drive, population.enters.bias, population.lost
+        drive, bias, lost, width = population.drive, population.enters.bias, population.lost, population.width
         bias = np.zeros(len(gain)) if bias is None else bias
         if theta is not None and not (theta > 0).all():
             neuron = int(np.argmin(theta))
@@ -398,7 +407,7 @@ class _Folder:
         equal = np.ones(len(gain)) if theta is None else theta.max() / theta
         if all(takes(term, gain * equal) for term in terms):
             bias = (bias * gain + drive) * equal
-            gain, lost = gain * equal, lost * equal
+            gain, lost, width = gain * equal, lost * equal, None if width is None else width * equal
             theta = None if theta is None else np.full(len(gain), theta.max())
         elif all(takes(term, gain) for term in terms):
             bias = bias * gain + drive
@@ -421,6 +430,7 @@ class _Folder:
             "reset": population.reset,
             "current_decay": population.current_decay,
             "bias_in_current": population.current_decay is not None and not drive.any(),
+            "cloglog": width,
             "nodes": (*population.enters.nodes, *population.nodes),
         }
         return _Draft(connections=connections, shape=shape, options=options)

@@ -98,7 +98,7 @@ class Population:
     """Neurons on their way to a layer: potentials v <- decay v + gain (what enters) + drive, all arrays [neurons].
 
     `lost` is what a linear decay takes off instead. `theta` is None for a read-out; `current_decay` is None without a
-    synaptic current, into which `gain` then goes.
+    synaptic current, into which `gain` then goes; `width` is None where spikes do not come at random.
     """
 
     key: str
@@ -110,6 +110,7 @@ class Population:
     theta: np.ndarray | None
     reset: ResetKind
     current_decay: np.ndarray | None = None
+    width: np.ndarray | None = None
     nodes: tuple[str, ...] = ()
 
 

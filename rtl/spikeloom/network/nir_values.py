@@ -11,7 +11,7 @@ from .nir_terms import as_map, without_batch
 
 __all__ = ["Values", "stored_shape"]
 
-OPTIONAL = ("v_reset", "w_in", "bias", "stride", "padding", "dilation", "groups", "linear_decay")
+OPTIONAL = ("v_reset", "w_in", "bias", "stride", "padding", "dilation", "groups", "linear_decay", "cloglog")
 """Fields that are checked where they are there."""
 
 

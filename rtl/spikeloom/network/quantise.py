@@ -5,6 +5,11 @@ A layer with weight step d (its "scale") gets::
     w_int = clip(rint(w / d))        bias_int = rint(bias / d)          r_int = rint(theta / d), at least 1
     theta_int = floor(theta / d) + 1 where the layer fires at u > theta, else ceil(theta / d), at least 1
 
+A stochastic layer has no threshold: z8 = (w_int s + bias_int) >> shift stands for z = z_zero + z_step z8, with
+
+    z_step = d 2**shift / width, the largest up to 1/12       z_zero = z_top - 127 z_step, where 1 - P(z_top) = 2**-16
+    bias_int = rint((bias - theta) / d + (ln ln 2 - z_zero) width / d) + 2**shift / 2
+
 so an integer potential stands for v / d and the integer network fires exactly where an integer u, times d, passes the
 real threshold. Where weights, biases and thresholds are already multiples of one step, as after quantisation-aware
 training, nothing is rounded at all. Ratios closer than 1e-6 to an integer count as that integer: files often hold
@@ -13,6 +18,7 @@ single precision.
 
 import dataclasses
 import difflib
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -22,10 +28,11 @@ import numpy as np
 from ..errors import InputError
 from .calibration import Calibration, calibrate
 from .connections import Connection
-from .float_network import FloatLayer, FloatNetwork
+from .float_network import HALF, FloatLayer, FloatNetwork
 from .integer import MAX_ADAPTATION_BITS, Adaptation, IntegerLayer, IntegerNetwork, Leak, signed_bits
 from .linear_leak import LinearFit, fit_linear_leaks
 from .sharing import MOST_LEVELS, share_weights
+from .stochastic import LARGEST_STEP, Z_BITS, Z_TOP, Stochastic, cloglog_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -235,6 +242,7 @@ class LayerReport:
     adaptation_leak: str | None = None
     adaptation_error: float | None = None
     fit: LinearFit | None = None
+    z_step: float | None = None
     potential_low: int | None = None
     potential_high: int | None = None
     pinned_share: float | None = None
@@ -294,6 +302,8 @@ class QuantisationReport:
             lambda x: "exact" if x.on_grid else f"{_percent(x.weight_error_rms)} / {_percent(x.weight_error_max)}",
         )
         row("clipped weights", lambda x: str(x.clipped_weights))
+        if any(layer.z_step is not None for layer in self.layers):
+            row("step of z (stochastic)", lambda x: "-" if x.z_step is None else f"{x.z_step:.6g}")
         row("bias error, largest", lambda x: _percent(x.bias_error_max))
         row("potential bits", lambda x: str(x.potential_bits))
         row("threshold", lambda x: "read-out" if x.threshold is None else str(x.threshold))
@@ -365,7 +375,8 @@ def quantise(
             f"of network {network.name!r}"
         )
     drafts = [
-        _draft(layer, options, options.max_count if index == 0 else 1) for index, layer in enumerate(network.layers)
+        _draft(layer, options, options.max_count if index == 0 else 1, (network.seed, index))
+        for index, layer in enumerate(network.layers)
     ]
     if options.levels is not None:
         clustered = share_weights([layer for layer, _ in drafts], options.levels, across=options.levels_of)
@@ -377,7 +388,7 @@ def quantise(
     needs = [_threshold_bits(layer) for layer, _ in drafts]
     for (layer, _), need in zip(drafts, needs, strict=True):
         bits = _option(options.potential_bits, layer.name, "auto")
-        if not isinstance(bits, str) and bits < need:
+        if not isinstance(bits, str) and layer.stochastic is None and bits < need:
             raise InputError(
                 f"layer {layer.name!r}: potential_bits = {bits} cannot hold its threshold "
                 f'{max(_top_threshold(layer), int(np.max(layer.subtracts)))}; accepted is {need} or more, or "auto"'
@@ -388,7 +399,7 @@ def quantise(
         wide = _build(network, options, [layer for layer, _ in drafts])
         measured = _measure(calibration, wide, None)
         for index, ((layer, _), seen) in enumerate(zip(drafts, measured.layers, strict=True)):
-            if min(seen.low - layer.v_min, layer.v_max - seen.high) <= 0:
+            if layer.stochastic is None and min(seen.low - layer.v_min, layer.v_max - seen.high) <= 0:
                 raise InputError(
                     f"layer {layer.name!r}: its potentials pass {WIDE_BITS} bits on the calibration data; accepted "
                     "are networks whose leak, reset or input length keep them smaller"
@@ -397,7 +408,9 @@ def quantise(
     final = []
     for (layer, _), need, seen in zip(drafts, needs, ranges, strict=True):
         bits = _option(options.potential_bits, layer.name, "auto")
-        if isinstance(bits, str):
+        if layer.stochastic is not None:
+            bits = layer.potential_bits
+        elif isinstance(bits, str):
             bits = max(need, _auto_bits(layer, seen, options.margin), 2)
         final.append(dataclasses.replace(layer, potential_bits=bits))
     integer = _build(network, options, final)
@@ -508,7 +521,9 @@ def _fit_each(choice: LeakChoice, decay: np.ndarray, tolerance: float, layer: st
     raise AssertionError("the widest fraction was not taken")
 
 
-def _draft(layer: FloatLayer, options: QuantiseOptions, max_count: int) -> tuple[IntegerLayer, LayerReport]:
+def _draft(
+    layer: FloatLayer, options: QuantiseOptions, max_count: int, stream: tuple[int, int]
+) -> tuple[IntegerLayer, LayerReport]:
     """A layer in integers, its potentials still wide, and the static part of its report."""
     bits = _option(options.weight_bits, layer.name, 8)
     scale, on_grid = _scale(layer, bits, _option(options.scale, layer.name, "max"))
@@ -531,8 +546,12 @@ def _draft(layer: FloatLayer, options: QuantiseOptions, max_count: int) -> tuple
         )
     bias = np.rint(bias_ratio).astype(np.int64)
 
-    threshold = reset_amount = wanted = None
-    if layer.threshold is not None:
+    threshold = reset_amount = wanted = z_step = None
+    drawn: dict[str, Any] = {"potential_bits": WIDE_BITS}
+    if layer.cloglog is not None:
+        threshold = 1
+        drawn, bias, z_step = _stochastic(layer, scale, *stream)
+    elif layer.threshold is not None:
         wanted = np.array([_snap(theta / scale) for theta in np.atleast_1d(layer.threshold)])
         if wanted.max() >= 1 << (WIDE_BITS - 2):
             raise InputError(
@@ -566,7 +585,6 @@ def _draft(layer: FloatLayer, options: QuantiseOptions, max_count: int) -> tuple
         name=layer.name,
         connections=connections,
         weight_bits=bits,
-        potential_bits=WIDE_BITS,
         bias=bias,
         leak=leak,
         reset=layer.reset,
@@ -576,6 +594,7 @@ def _draft(layer: FloatLayer, options: QuantiseOptions, max_count: int) -> tuple
         refractory=layer.refractory,
         adaptation=_adaptation(layer, scale, options.decay_tolerance),
         **current,
+        **drawn,
     )
     error = weights * scale - real
     largest = float(np.abs(real).max())
@@ -593,7 +612,7 @@ def _draft(layer: FloatLayer, options: QuantiseOptions, max_count: int) -> tuple
         weight_error_rms=float(np.sqrt(np.mean(error**2) / np.mean(real**2))),
         weight_error_max=float(np.abs(error).max() / largest),
         clipped_weights=int(((ideal < low) | (ideal > high)).sum()),
-        bias_error_max=float(np.abs(bias * scale - layer.bias).max() / bias_unit) if bias_unit else 0.0,
+        bias_error_max=float(np.abs(np.rint(bias_ratio) * scale - layer.bias).max() / bias_unit) if bias_unit else 0.0,
         threshold=top,
         threshold_wanted=None if wanted is None else float(wanted.max()),
         threshold_error=None
@@ -603,6 +622,7 @@ def _draft(layer: FloatLayer, options: QuantiseOptions, max_count: int) -> tuple
         **_leak_report(layer, draft),
         dead_zone=zone,
         dead_zone_share=None if top is None else max(-zone[0], zone[1]) / top,
+        z_step=z_step,
         current_bits=draft.current_bits,
         current_leak=draft.current_leak.describe() if draft.current_bits is not None else None,
         **_adaptation_report(layer, draft),
@@ -643,6 +663,19 @@ def _adaptation_report(layer: FloatLayer, draft: IntegerLayer) -> dict[str, Any]
         "adaptation_leak": given.leak.describe(),
         "adaptation_error": max(0.0, wanted - left) / given.increment,
     }
+
+
+def _stochastic(layer: FloatLayer, scale: float, seed: int, stream: int) -> tuple[dict[str, Any], np.ndarray, float]:
+    """Stochastic neurons in integers by the equations of the module: options of the layer, its biases, z_step."""
+    assert layer.cloglog is not None
+    unit = scale / layer.cloglog  # z of one weight step
+    shift = max(0, math.floor(math.log2(LARGEST_STEP / unit) + 1e-9))
+    z_step = unit * 2.0**shift
+    z_zero = Z_TOP - 127 * z_step
+    half = (1 << shift) >> 1
+    bias = np.rint((layer.bias - layer.threshold) / scale + (HALF - z_zero) / unit).astype(np.int64) + half
+    drawn = Stochastic(table=cloglog_table(z_zero, z_step), shift=shift, seed=seed, stream=stream)
+    return {"potential_bits": Z_BITS, "stochastic": drawn}, bias, z_step
 
 
 def _to_fit(network: FloatNetwork, options: QuantiseOptions, calibration: Calibration | None) -> list[str]:
@@ -910,7 +943,8 @@ def _measure(
                 if _bounded_above(layer):
                     high = _top_threshold(layer)
                 lows[index], highs[index] = min(lows[index], low), max(highs[index], high)
-                pinned[index] += int(((v == layer.v_min) | (v == layer.v_max)).sum())
+                if layer.stochastic is None:
+                    pinned[index] += int(((v == layer.v_min) | (v == layer.v_max)).sum())
     total = samples * steps
     return _Measure(
         layers=[

@@ -1,5 +1,6 @@
 """How the networks of the zoo are trained: one table entry each."""
 
+import itertools
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -10,12 +11,33 @@ from . import sequence
 from .connections import Connection
 from .integer import IntegerLayer, Leak
 
-__all__ = ["RECIPES", "AnyRecipe", "EventRecipe", "EvolutionRecipe", "FittedRecipe", "Recipe", "SequenceRecipe"]
+__all__ = [
+    "RECIPES",
+    "AnyRecipe",
+    "EventRecipe",
+    "EvolutionRecipe",
+    "FittedRecipe",
+    "Recipe",
+    "SequenceRecipe",
+    "StochasticRecipe",
+]
 
 EVENT_SHAPES = {"nmnist": (2, 34, 34), "moving": (2, 128, 128)}
 """(polarities, height, width) of the recordings of a data set."""
 PRUNE_FROM, PRUNE_TO = 0.2, 0.6
 """Shares of the batches between which weights are pruned: those that stay are trained before, meanwhile and after."""
+
+
+def convolution_maps(
+    first: tuple[int, int, int], channels: tuple[int, ...], kernel: tuple[int, ...], stride: tuple[int, ...]
+) -> tuple[tuple[int, int, int], ...]:
+    """(channels, height, width) of the input map `first` and of each convolution, padded by half its kernel."""
+    maps = [first]
+    for count, size, step in zip(channels, kernel, stride, strict=True):
+        _, height, width = maps[-1]
+        high, wide = ((extent + 2 * (size // 2) - size) // step + 1 for extent in (height, width))
+        maps.append((count, high, wide))
+    return tuple(maps)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,12 +257,7 @@ class EventRecipe(FittedRecipe):
 
     def maps(self) -> tuple[tuple[int, int, int], ...]:
         """(channels, height, width) of the input and of each convolution."""
-        maps: list[tuple[int, int, int]] = [EVENT_SHAPES[self.data]]
-        for channels, kernel, stride in zip(self.channels, self.kernel, self.stride, strict=True):
-            _, height, width = maps[-1]
-            high, wide = ((size + 2 * (kernel // 2) - kernel) // stride + 1 for size in (height, width))
-            maps.append((channels, high, wide))
-        return tuple(maps)
+        return convolution_maps(EVENT_SHAPES[self.data], self.channels, self.kernel, self.stride)
 
     def layers(self, weights: list[np.ndarray], amounts: tuple[int, ...] | None = None) -> tuple[IntegerLayer, ...]:
         """The layers with these weights: [channels, source channels, kernel, kernel] each, then [neurons, fan_in]."""
@@ -345,6 +362,93 @@ class SequenceRecipe(FittedRecipe):
 
 
 @dataclass(frozen=True, kw_only=True)
+class StochasticRecipe:
+    """A network of stochastic neurons on pictures: convolutions, then fully connected layers, the last of the classes.
+
+    Tuples hold one value per layer. A padding of half the kernel keeps the edges of a map.
+
+    Parameters
+    ----------
+    data : str
+        mnist.
+    channels, kernel, stride : tuple of int
+        Of the convolutions.
+    hidden : tuple of int
+        Neurons of the fully connected layers before that of the classes.
+    weight_step : tuple of float
+        Weight of one level in the unit of z, a power of two.
+    levels : int
+        Conductance levels of a cell, the lowest one 0; a weight is the difference of two cells. 0: real weights.
+    fraction : int
+        Units of a weight, and of the bias, in one level.
+    weight_bits : int
+        Width of a weight in units.
+    activation : str
+        cloglog, or relu for the artificial network beside it.
+    sampled : bool
+        Train with drawn spikes and varying chips; False: an artificial network.
+    weight_sigma, offset_sigma : float
+        Spread of the weights of a chip, relative; of z of its neurons.
+    samples : int
+        Steps of an input in training.
+    steps, measured : int
+        Steps of an input, and test pictures, with which the accuracy is measured.
+    epochs, batch, learning_rate : int, int, float
+        Adam, one cycle.
+    distortion : float
+        Strength of random rotation, scaling, shear and shift of the training pictures; 1 is 10 degrees.
+    """
+
+    data: Literal["mnist"]
+    channels: tuple[int, ...] = ()
+    kernel: tuple[int, ...] = ()
+    stride: tuple[int, ...] = ()
+    hidden: tuple[int, ...] = ()
+    weight_step: tuple[float, ...]
+    levels: int = 16
+    fraction: int = 8
+    weight_bits: int = 8
+    activation: Literal["cloglog", "relu"] = "cloglog"
+    sampled: bool = True
+    weight_sigma: float = 0.1
+    offset_sigma: float = 0.4
+    samples: int = 4
+    steps: int = 100
+    measured: int = 10_000
+    epochs: int
+    batch: int
+    learning_rate: float
+    distortion: float = 1.0
+    prune: tuple[float, ...] = ()
+
+    input_shape = (1, 28, 28)
+    classes = 10
+
+    @property
+    def units(self) -> tuple[float, ...]:
+        """z of one unit of each layer."""
+        return tuple(step / self.fraction for step in self.weight_step)
+
+    @property
+    def maps(self) -> tuple[tuple[int, int, int], ...]:
+        """(channels, height, width) of the input and of each convolution."""
+        return convolution_maps(self.input_shape, self.channels, self.kernel, self.stride)
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shape of the weights of each layer."""
+        maps, shapes = self.maps, []
+        for before, after, kernel in zip(maps, maps[1:], self.kernel, strict=False):
+            shapes.append((after[0], before[0], kernel, kernel))
+        sizes = [int(np.prod(maps[-1])), *self.hidden, self.classes]
+        return (*shapes, *((after, before) for before, after in itertools.pairwise(sizes)))
+
+    def pruned(self, done: float) -> tuple[float, ...]:
+        """No weights are pruned."""
+        return ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvolutionRecipe:
     """The network of the interception task, by evolution strategies; see `interception.evolution`.
 
@@ -375,7 +479,7 @@ class EvolutionRecipe:
     learning_rate: float
 
 
-AnyRecipe = Recipe | EventRecipe | SequenceRecipe | EvolutionRecipe
+AnyRecipe = Recipe | EventRecipe | SequenceRecipe | EvolutionRecipe | StochasticRecipe
 
 
 NMNIST = EventRecipe(
@@ -536,6 +640,29 @@ RECIPES: dict[str, AnyRecipe] = {
         epochs=32,
         batch=64,
         learning_rate=3e-3,
+    ),
+    "stochastic_cnn": StochasticRecipe(
+        data="mnist",
+        channels=(8, 16, 16, 24, 24),
+        kernel=(3, 3, 3, 3, 3),
+        stride=(2, 2, 1, 2, 1),
+        weight_step=(1 / 4, 1 / 8, 1 / 8, 1 / 8, 1 / 8, 1 / 16),
+        samples=1,
+        measured=2000,
+        epochs=5,
+        batch=64,
+        learning_rate=4e-3,
+        distortion=0.3,
+    ),
+    "stochastic_mlp": StochasticRecipe(
+        data="mnist",
+        hidden=(300,),
+        weight_step=(1 / 16, 1 / 4),
+        samples=2,
+        epochs=8,
+        batch=128,
+        learning_rate=3e-3,
+        distortion=0.3,
     ),
 }
 """The networks that `spikeloom train` knows."""

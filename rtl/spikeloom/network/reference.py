@@ -13,10 +13,13 @@ import numpy as np
 
 from ..errors import InputError
 from .integer import INPUT, IntegerLayer, IntegerNetwork, Leak
+from .stochastic import words
 
 __all__ = ["DecisionKind", "LayerRun", "Trace", "arriving", "simulate", "synaptic_operations"]
 
 DecisionKind = Literal["count", "first", "value"]
+WORD_BLOCK = 32
+"""Steps that random words are made for at a time."""
 BLOCK_ELEMENTS = 1 << 21
 """Input elements converted to floating point at a time: small enough for the cache, large enough for BLAS."""
 
@@ -30,7 +33,7 @@ class Trace:
     spikes : tuple of uint8 [B, T, neurons]
         1 where a neuron fired; zeros for a read-out.
     potentials : tuple of int [B, T, neurons], or None
-        The stored potential v at the end of each step, where it was asked for.
+        The stored potential v at the end of each step, z8 of a stochastic layer, where it was asked for.
     readout : int [B, T, outputs], or None
         Potentials of the last layer, where that is a read-out.
     """
@@ -372,6 +375,18 @@ class _Neurons:
             self.i_high = kind((1 << (layer.current_bits - 1)) - 1)
         self.b = np.zeros(self.v.shape, np.int64) if layer.adaptation is not None else None
         self.resting = np.zeros(self.v.shape, np.int64) if layer.refractory else None
+        self.step, self.words = 0, np.empty((0, layer.neurons), np.uint16)
+
+    def draw(self, u: np.ndarray, fired: np.ndarray) -> np.ndarray:
+        """One step of stochastic neurons with sums u: fills `fired`, returns z8."""
+        stochastic, at = self.layer.stochastic, self.step % WORD_BLOCK
+        assert stochastic is not None
+        if at == 0:
+            self.words = words(stochastic.seed, stochastic.stream, self.layer.addresses, self.step, WORD_BLOCK)
+        z8 = stochastic.z8(u)
+        fired[:] = stochastic.fires(z8, self.words[at])
+        self.step += 1
+        return z8
 
     def advance(self, u: np.ndarray, offset: np.ndarray, fired: np.ndarray, stored: np.ndarray | None) -> None:
         """One step with the sums `u` [B, neurons], which are overwritten; fills `fired` and `stored`.
@@ -379,6 +394,11 @@ class _Neurons:
         `offset` is what is added to the potential beside a synaptic current.
         """
         layer, v = self.layer, self.v
+        if layer.stochastic is not None:
+            v = self.draw(u, fired)
+            if stored is not None:
+                stored[:] = v
+            return
         if layer.current_bits is not None:
             self.i = np.clip(layer.current_leak.apply(self.i) + u, ~self.i_high, self.i_high)
             u = self.i + offset.astype(self.dtype)

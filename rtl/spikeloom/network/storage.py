@@ -13,6 +13,7 @@ from ..errors import InputError
 from ..output import write_atomic
 from .connections import Connection
 from .integer import Adaptation, IntegerLayer, IntegerNetwork, Leak
+from .stochastic import Stochastic
 
 __all__ = ["load_network", "network_bytes", "save_network"]
 
@@ -49,6 +50,7 @@ def network_bytes(network: IntegerNetwork) -> bytes:
                 "leak": dataclasses.asdict(layer.leak),
                 "current_leak": dataclasses.asdict(layer.current_leak),
                 "adaptation": None if layer.adaptation is None else dataclasses.asdict(layer.adaptation),
+                **({} if layer.stochastic is None else {"stochastic": dataclasses.asdict(layer.stochastic)}),
                 "connections": [
                     {name: getattr(connection, name) for name in CONNECTION} for connection in layer.connections
                 ],
@@ -124,6 +126,8 @@ def load_network(path: Path | str) -> IntegerNetwork:
                 if entry["adaptation"] is not None:
                     given = entry["adaptation"]
                     entry["adaptation"] = Adaptation(**given | {"leak": Leak(**_tuples(given["leak"]))})
+                if "stochastic" in entry:
+                    entry["stochastic"] = Stochastic(**_tuples(entry["stochastic"]))
                 layers.append(IntegerLayer(connections=connections, bias=array("bias"), **entry))
             return IntegerNetwork(name=header["name"], state=header["state"], layers=tuple(layers))
     except FileNotFoundError as error:

@@ -44,7 +44,7 @@ from .integer import INPUT, IntegerLayer, IntegerNetwork
 from .moving import MovingDigits
 from .nir_import import import_nir
 from .quantise import QuantiseOptions, quantise
-from .recipes import RECIPES, AnyRecipe, EventRecipe, EvolutionRecipe, Recipe, SequenceRecipe
+from .recipes import RECIPES, AnyRecipe, EventRecipe, EvolutionRecipe, Recipe, SequenceRecipe, StochasticRecipe
 from .reference import simulate
 from .sequence import SequenceTask
 
@@ -56,7 +56,7 @@ MEASURE_BATCH = 500
 NOISE_STEPS = 100
 NOISE_SAMPLES = 20
 
-DataRecipe = Recipe | EventRecipe | SequenceRecipe
+DataRecipe = Recipe | EventRecipe | SequenceRecipe | StochasticRecipe
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -172,9 +172,9 @@ def _fitted(
     dataset = _dataset(name, recipe, data)
     from .training_torch import fit  # seconds to import, and only here are torch and snnTorch needed
 
-    def trained(recipe: DataRecipe, title: str, checkpoint: Path | None) -> IntegerNetwork:
+    def fitted(recipe: DataRecipe, title: str, checkpoint: Path | None) -> tuple[list[np.ndarray], tuple[int, ...]]:
         with _bar(title, progress) as advance:
-            weights, amounts = fit(
+            return fit(
                 recipe,
                 dataset,
                 seed=seed,
@@ -183,7 +183,20 @@ def _fitted(
                 key=_key(recipe, dataset, seed),
                 advance=advance,
             )
+
+    def trained(recipe: Recipe | EventRecipe | SequenceRecipe, title: str, checkpoint: Path | None) -> IntegerNetwork:
+        weights, amounts = fitted(recipe, title, checkpoint)
         return _network(name, recipe, weights, amounts)
+
+    if isinstance(recipe, StochasticRecipe):
+        from .stochastic_files import integer_network, nir_file, record_table
+
+        assert isinstance(dataset, Dataset)
+        arrays, _ = fitted(recipe, name, checkpoint)
+        content = nir_file(recipe, arrays)
+        network = integer_network(name, recipe, content)
+        usual = RECIPES[name].epochs
+        return network, content, record_table(name, recipe, dataset, seed, network, content, usual)
 
     network = trained(recipe, name, checkpoint)
     content = nir_bytes(network)
@@ -196,7 +209,10 @@ def _fitted(
 
 
 def _network(
-    name: str, recipe: DataRecipe, weights: list[np.ndarray], amounts: tuple[int, ...] | None = None
+    name: str,
+    recipe: Recipe | EventRecipe | SequenceRecipe,
+    weights: list[np.ndarray],
+    amounts: tuple[int, ...] | None = None,
 ) -> IntegerNetwork:
     """The network of the recipe with these integer weights and linear decays."""
     return IntegerNetwork(name=name, layers=recipe.layers(weights, amounts))

@@ -14,11 +14,13 @@ from ..errors import InputError
 from ..output import write_atomic
 from .coding import rate
 from .datasets import Dataset, EventData
-from .recipes import AnyRecipe, EventRecipe, FittedRecipe, Recipe, SequenceRecipe
+from .distortion import distort
+from .recipes import AnyRecipe, EventRecipe, FittedRecipe, Recipe, SequenceRecipe, StochasticRecipe
 from .sequence import SequenceTask
 from .sharing import centroids
 from .straight_through import Leaks, lif, on_grid, parameter, stream, through
 from .training_events import EventModel, SequenceModel
+from .training_stochastic import StochasticModel
 from .zoo import load
 
 __all__ = ["fit"]
@@ -30,7 +32,6 @@ NOISE_WEIGHT = 0.05
 ACCUMULATOR_WEIGHT = 2.0
 NOISE_BATCH = 2  # noise samples of each density beside a batch of pictures
 WARM_UP = 0.1  # share of the cycle in which the learning rate rises
-MAX_TURN, MAX_SCALE, MAX_SHEAR, MAX_SHIFT = 0.17, 0.1, 0.15, 0.1  # radians; shares; of half the picture
 
 
 def fit(
@@ -63,7 +64,9 @@ def fit(
 
 
 def _fit(recipe, dataset, seed, checkpoint, key, advance) -> tuple[list[np.ndarray], tuple[int, ...]]:
-    kinds = {Recipe: _Model, EventRecipe: EventModel, SequenceRecipe: SequenceModel}
+    kinds = {
+        Recipe: _Model, EventRecipe: EventModel, SequenceRecipe: SequenceModel, StochasticRecipe: StochasticModel,
+    }  # fmt: skip
     model = kinds[type(recipe)](recipe, dataset, seed)
     batches = model.samples // recipe.batch
     if batches == 0:
@@ -235,7 +238,7 @@ class _Model:
         """Loss of a batch, and how many of its decisions were right."""
         recipe, index = self.recipe, torch.from_numpy(chosen)
         labels = self.labels[index]
-        spikes = self.encode(_distort(self.pictures[index], self.shape, recipe, rng))
+        spikes = self.encode(distort(self.pictures[index], self.shape, recipe.distortion, rng))
         if recipe.noise_events:
             density = np.repeat(np.array(recipe.noise_events, np.float32) / spikes.shape[2], NOISE_BATCH)
             draw = rng.random((recipe.steps, len(density), spikes.shape[2]), dtype=np.float32)
@@ -288,27 +291,6 @@ def _start(name: str, shapes: tuple) -> list[np.ndarray]:
 def _patterns(steps: int) -> np.ndarray:
     """Spike trains float32 [T, T + 1] of the rate coding: column n has n spikes."""
     return rate(np.arange(steps + 1)[None] / steps, steps)[0].astype(np.float32)
-
-
-def _distort(pictures: torch.Tensor, shape: tuple[int, ...], recipe: Recipe, rng: np.random.Generator) -> torch.Tensor:
-    """Each picture [B, inputs] turned, scaled, sheared and shifted at random, as far as the recipe wants."""
-    if recipe.distortion == 0:
-        return pictures
-    draw = (2 * rng.random((6, len(pictures))) - 1) * recipe.distortion
-    turn, shear = draw[0] * MAX_TURN, draw[3] * MAX_SHEAR
-    wide, tall = 1 + draw[1] * MAX_SCALE, 1 + draw[2] * MAX_SCALE
-    matrix = np.stack(
-        [
-            np.stack([np.cos(turn) * wide, -np.sin(turn) * tall + shear, draw[4] * MAX_SHIFT], axis=1),
-            np.stack([np.sin(turn) * wide, np.cos(turn) * tall, draw[5] * MAX_SHIFT], axis=1),
-        ],
-        axis=1,
-    )
-    size = (len(pictures), 1, shape[0], shape[1])
-    theta = torch.from_numpy(matrix.astype(np.float32))
-    grid = torch.nn.functional.affine_grid(theta, list(size), align_corners=False)
-    moved = torch.nn.functional.grid_sample(pictures.view(size), grid, align_corners=False)
-    return moved.view(len(pictures), -1).clamp(0, 1)
 
 
 def _save(path: Path, key: str, model, parts: dict, epoch: int) -> None:

@@ -23,7 +23,7 @@ from ...mapping.sweep import SweepPlan
 from ..ports import LayerEngine
 from .expander import Expander
 
-__all__ = ["SweepEngine"]
+__all__ = ["SweepEngine", "channel_bits", "held"]
 
 
 class SweepEngine(LayerEngine):
@@ -49,7 +49,6 @@ class SweepEngine(LayerEngine):
         m.d.comb += [item.valid.eq(self.i.valid), item.payload.eq(self.i.payload), self.i.ready.eq(item.ready)]
         parameters = NeuronParameters.of(layer, plan.registers)
         self._load_registers(m, parameters.registers)
-        states = memories["states"]
 
         advance = Signal()  # the stages of the sweep move on
         bank = Signal()  # the one that spikes are added to
@@ -94,6 +93,7 @@ class SweepEngine(LayerEngine):
         for name in ("states", "biases", "parameters"):
             if name in memories:
                 m.d.comb += [memories[name].r_en.eq(read), memories[name].r_addr.eq(row)]
+        self._sweep_begun(m, row=row, place=place, read=read, end=at_end, last=sweep_last, clearing=clearing)
         with m.If(advance):
             m.d.sync += [
                 swept_valid.eq(sweeping),
@@ -106,18 +106,20 @@ class SweepEngine(LayerEngine):
 
         # Stages 1 to 3, and the spikes of a row.
         ending, ending_valid, lanes = self._update(m, advance, busy, swept, swept_valid, memories, sums, parameters)
-        m.d.comb += [
-            states.w_en.eq((ending_valid & advance) | clearing),
-            states.w_addr.eq(Mux(clearing, row, ending.row)),
-            states.w_data.eq(
-                Mux(clearing | (ending.last & int(plan.clears)), 0, Cat(*[Cat(*lane.state) for lane in lanes]))
-            ),
-        ]
+        if "states" in memories:
+            states = memories["states"]
+            m.d.comb += [
+                states.w_en.eq((ending_valid & advance) | clearing),
+                states.w_addr.eq(Mux(clearing, row, ending.row)),
+                states.w_data.eq(
+                    Mux(clearing | (ending.last & int(plan.clears)), 0, Cat(*[Cat(*lane.state) for lane in lanes]))
+                ),
+            ]
         channels, positions = plan.map[0], plan.map[1] * plan.map[2]
         tail = channels - (plan.channel_rows - 1) * plan.lanes
         fired = [lane.fire for lane in lanes]
         if tail < plan.lanes:  # the last row of a position has lanes without a neuron
-            channel_row = ending.place if positions == 1 else ending.place[: _channel_bits(plan)]
+            channel_row = ending.place if positions == 1 else ending.place[: channel_bits(plan)]
             full = Signal()
             m.d.comb += full.eq(channel_row != plan.channel_rows - 1)
             fired = [fire & full if n >= tail else fire for n, fire in enumerate(fired)]
@@ -132,6 +134,9 @@ class SweepEngine(LayerEngine):
             final=ending.final, last=ending.last,
         )  # fmt: skip
         return m
+
+    def _sweep_begun(self, m, *, row, place, read, end, last, clearing) -> None:
+        """For engines that begin something else with stage 0 of the sweep, when `row` is read."""
 
     def _expander(self, memories):
         """What turns spikes into rows to touch."""
@@ -187,7 +192,7 @@ class SweepEngine(LayerEngine):
             return row, at_end, row
         parts, carry = [], Const(1, 1)
         for name, size, bits in (
-            ("channel_row", plan.channel_rows, _channel_bits(plan)),
+            ("channel_row", plan.channel_rows, channel_bits(plan)),
             ("x", width, (width - 1).bit_length()),
             ("y", height, (height - 1).bit_length()),
         ):
@@ -215,14 +220,16 @@ class SweepEngine(LayerEngine):
         """(rows, bits of a row, port type, contents) of each memory."""
         plan = self.plan
         fixed = plan.weights == "fixed"
-        sums, states = sum(plan.lane_bits), plan.lanes * sum(bits for _, bits in plan.state_fields)
+        sums = sum(plan.lane_bits)
         wanted: dict[str, tuple] = {
             "weights": (plan.weight_depth, plan.weight_row_bits, "rom" if fixed else "1r1w",
                         plan.weight_rows() if fixed else ()),
             "sums0": (plan.groups, sums, "1r1w", ()),
             "sums1": (plan.groups, sums, "1r1w", ()),
-            "states": (plan.groups, states, "1r1w", ()),
         }  # fmt: skip
+        if plan.state_fields:
+            states = plan.lanes * sum(bits for _, bits in plan.state_fields)
+            wanted["states"] = (plan.groups, states, "1r1w", ())
         if plan.bias_bits:
             loaded = plan.bias_loaded
             wanted["biases"] = (plan.groups, plan.lanes * plan.bias_bits, "1r1w" if loaded else "rom", plan.bias_rows())
@@ -251,7 +258,6 @@ class SweepEngine(LayerEngine):
 
     def _update(self, m, advance, busy, swept, swept_valid, memories, sums, parameters):
         """Stages 1 to 3 of the sweep; returns control and valid of stage 3, and its lanes."""
-        plan = self.plan
         middle, ending = (Signal.like(swept, name=name, reset_less=True) for name in ("middle", "ending"))
         middle_valid, ending_valid = Signal(), Signal()
         with m.If(advance):
@@ -262,6 +268,11 @@ class SweepEngine(LayerEngine):
                 ending_valid.eq(middle_valid),
             ]
         m.d.comb += busy.eq(swept_valid | middle_valid | (ending_valid & ~advance))
+        return ending, ending_valid, self._lanes(m, advance, memories, sums, parameters)
+
+    def _lanes(self, m, advance, memories, sums, parameters) -> list:
+        """The neurons of a row in stages 1 to 3."""
+        plan = self.plan
         bias_row = memories["biases"].r_data if "biases" in memories else None
         lanes, offset, state_bits = [], 0, sum(bits for _, bits in plan.state_fields)
         for n, bits in enumerate(plan.lane_bits):
@@ -276,7 +287,7 @@ class SweepEngine(LayerEngine):
                 own = self._own(parameters, memories["parameters"].r_data, n)
             lanes.append(_Lane(self, m, n, advance, sums[offset : offset + bits].as_signed(), state, bias, own))
             offset += bits
-        return ending, ending_valid, lanes
+        return lanes
 
     def _own(self, parameters: NeuronParameters, row: Value, lane: int) -> NeuronParameters:
         """`parameters` with those of the neuron of `lane` in the row of the parameter memory."""
@@ -314,20 +325,20 @@ class _Lane:
             clamped = Signal(signed(layer.current_bits), name=f"current{n}_1")
             m.d.comb += [unclamped.eq(entered), clamped.eq(saturate(unclamped, layer.current_bits))]
             total = clamped
-        base, added = self._held(m, advance, u, f"base{n}"), self._held(m, advance, total, f"added{n}")
+        base, added = held(m, advance, u, f"base{n}"), held(m, advance, total, f"added{n}")
         kept = {
-            name: self._held(m, advance, state[name], f"{name}{n}")
+            name: held(m, advance, state[name], f"{name}{n}")
             for name in ("adaptation", "refractory") if name in state
         }  # fmt: skip
-        level = self._held(m, advance, p.threshold, f"level{n}") if isinstance(p.threshold, Value) else p.threshold
-        minus = self._held(m, advance, p.subtracts, f"minus{n}") if isinstance(p.subtracts, Value) else p.subtracts
+        level = held(m, advance, p.threshold, f"level{n}") if isinstance(p.threshold, Value) else p.threshold
+        minus = held(m, advance, p.subtracts, f"minus{n}") if isinstance(p.subtracts, Value) else p.subtracts
 
         # Stage 2: the sum.
-        acc = self._held(m, advance, base + added, f"sum{n}")
-        current = self._held(m, advance, added, f"new_current{n}") if "current" in state else None
-        kept = {name: self._held(m, advance, value, f"{name}{n}_3") for name, value in kept.items()}
-        level = self._held(m, advance, level, f"level{n}_3") if isinstance(level, Value) else level
-        minus = self._held(m, advance, minus, f"minus{n}_3") if isinstance(minus, Value) else minus
+        acc = held(m, advance, base + added, f"sum{n}")
+        current = held(m, advance, added, f"new_current{n}") if "current" in state else None
+        kept = {name: held(m, advance, value, f"{name}{n}_3") for name, value in kept.items()}
+        level = held(m, advance, level, f"level{n}_3") if isinstance(level, Value) else level
+        minus = held(m, advance, minus, f"minus{n}_3") if isinstance(minus, Value) else minus
 
         # Stage 3: clamp, fire, reset.
         self.fire = Signal(name=f"fire{n}")
@@ -368,15 +379,15 @@ class _Lane:
             m.d.comb += left.eq(Mux(resting, count - 1, Mux(self.fire, layer.refractory, 0)))
             self.state.append(left)
 
-    @staticmethod
-    def _held(m: Module, advance, value: Value, name: str) -> Signal:
-        """`value` one stage later."""
-        register = Signal(value.shape(), name=name, reset_less=True)
-        with m.If(advance):
-            m.d.sync += register.eq(value)
-        return register
+
+def held(m: Module, advance, value: Value, name: str) -> Signal:
+    """`value` one stage later."""
+    register = Signal(value.shape(), name=name, reset_less=True)
+    with m.If(advance):
+        m.d.sync += register.eq(value)
+    return register
 
 
-def _channel_bits(plan: SweepPlan) -> int:
+def channel_bits(plan: SweepPlan) -> int:
     """Bits of the channel row in an output address."""
     return (plan.channel_rows - 1).bit_length()

@@ -1,0 +1,1 @@
+"""The stochastic core: neurons that spike at random."""
