@@ -41,6 +41,8 @@ class Purpose(IntEnum):
     AMPLIFIER = 16
     DROOP = 17
     ENGINE = 18
+    SWITCH = 19
+    DEVICE = 20
 
 
 def stream(seed: int, core: int, purpose: Purpose, index: int = 0) -> np.random.Generator:

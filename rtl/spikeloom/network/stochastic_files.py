@@ -33,7 +33,8 @@ def nir_file(recipe: StochasticRecipe, arrays: list[np.ndarray]) -> bytes:
     """The NIR file of weights and biases in units of their layers, in turn; the same bytes for the same numbers."""
     import nir
 
-    maps, nodes, edges = recipe.maps, {"input": nir.Input({"input": np.array(_input_shape(recipe))})}, []
+    nodes: dict[str, Any] = {"input": nir.Input({"input": np.array(_input_shape(recipe))})}
+    maps, edges = recipe.maps, []
     before, convolutions = "input", len(recipe.channels)
     for index, (weights, bias, unit) in enumerate(zip(arrays[::2], arrays[1::2], recipe.units, strict=True)):
         kernel = (weights * unit).astype(np.float32)
@@ -50,7 +51,7 @@ def nir_file(recipe: StochasticRecipe, arrays: list[np.ndarray]) -> bytes:
             name, shape = f"conv{index + 1}", maps[index + 1]
             padding = recipe.kernel[index] // 2
             nodes[name] = nir.Conv2d(
-                input_shape=maps[index][1:], weight=kernel, stride=(recipe.stride[index],) * 2,
+                input_shape=(maps[index][1], maps[index][2]), weight=kernel, stride=(recipe.stride[index], recipe.stride[index]),
                 padding=(padding, padding), dilation=(1, 1), groups=1, bias=offset,
             )  # fmt: skip
         spike = f"spike{index + 1}"

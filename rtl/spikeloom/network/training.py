@@ -56,7 +56,8 @@ MEASURE_BATCH = 500
 NOISE_STEPS = 100
 NOISE_SAMPLES = 20
 
-DataRecipe = Recipe | EventRecipe | SequenceRecipe | StochasticRecipe
+DataRecipe = Recipe | EventRecipe | SequenceRecipe
+GradientRecipe = DataRecipe | StochasticRecipe
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -159,7 +160,7 @@ def _evolved(
 
 def _fitted(
     name: str,
-    recipe: DataRecipe,
+    recipe: GradientRecipe,
     data: Path | str | None,
     seed: int,
     threads: int,
@@ -172,7 +173,7 @@ def _fitted(
     dataset = _dataset(name, recipe, data)
     from .training_torch import fit  # seconds to import, and only here are torch and snnTorch needed
 
-    def fitted(recipe: DataRecipe, title: str, checkpoint: Path | None) -> tuple[list[np.ndarray], tuple[int, ...]]:
+    def fitted(recipe: GradientRecipe, title: str, checkpoint: Path | None) -> tuple[list[np.ndarray], tuple[int, ...]]:
         with _bar(title, progress) as advance:
             return fit(
                 recipe,
@@ -210,7 +211,7 @@ def _fitted(
 
 def _network(
     name: str,
-    recipe: Recipe | EventRecipe | SequenceRecipe,
+    recipe: DataRecipe,
     weights: list[np.ndarray],
     amounts: tuple[int, ...] | None = None,
 ) -> IntegerNetwork:
@@ -412,7 +413,7 @@ def _recipe(name: str) -> AnyRecipe:
     return RECIPES[name]
 
 
-def _dataset(name: str, recipe: DataRecipe, data: Path | str | None) -> Dataset | EventData | SequenceTask:
+def _dataset(name: str, recipe: GradientRecipe, data: Path | str | None) -> Dataset | EventData | SequenceTask:
     """The data that the recipe asks for."""
     own = {
         "digits": ("scikit-learn's digits", load_digits_split),
@@ -567,7 +568,7 @@ def _nonzero(layer: IntegerLayer) -> float:
     return round(sum(int((c.weights != 0).sum()) for c in layer.connections) / layer.synapses, 4)
 
 
-def _key(recipe: DataRecipe, dataset: Dataset | EventData | SequenceTask, seed: int) -> str:
+def _key(recipe: GradientRecipe, dataset: Dataset | EventData | SequenceTask, seed: int) -> str:
     """SHA-256 of what decides the result of a training, versions included."""
     digest = hashlib.sha256(json.dumps([asdict(recipe), seed], sort_keys=True).encode())
     for package in ("torch", "snntorch"):
