@@ -133,7 +133,8 @@ LANES = (
 )
 KINDS = (
     "architecture: digital | cim (SRAM compute-in-memory) | crossbar (memristors with analog neurons) | "
-    "virtual (memory-based event control, virtual neurons) | shared (a table of conductances, an index per synapse)"
+    "virtual (memory-based event control, virtual neurons) | shared (a table of conductances, an index per synapse) | "
+    "stochastic (memristors that switch at random)"
 )
 WEIGHT = "bits of a stored weight, 2 to 16"
 DT = "time step of the trained network in seconds, a number above 0: NIR stores time constants only"

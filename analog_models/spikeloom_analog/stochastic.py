@@ -238,6 +238,8 @@ def _layer(
     tile: tuple[int, int], seconds: float,
 ) -> StochasticLayer:  # fmt: skip
     patches = Patches.of(layer)
+    assert layer.cloglog is not None
+    assert layer.threshold is not None
     weights = layer.connections[0].weights / layer.cloglog
     matrix = weights.reshape(len(weights), -1)  # [N, K]
     # A bias of each position would take a wire each: what differs is refused.
@@ -248,7 +250,7 @@ def _layer(
     for crossbar, _, _ in array.tiles:
         crossbar.age(seconds)
     unit = np.eye(matrix.shape[1])
-    seen = np.moveaxis(array.currents(unit), 1, 1) / array.siemens  # [C, K, N], in units of z
+    seen = array.currents(unit) / array.siemens  # [C, K, N], in units of z
     shape = (2, len(matrix))
     off = normals(seeds, shape, core=index, purpose=Purpose.DEVICE)
     v0 = neuron.v0 * (1 + neuron.sigma_v0 * off[:, 0])

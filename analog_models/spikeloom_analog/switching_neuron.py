@@ -5,8 +5,8 @@ length tw it switches with probability::
 
     P = 1 - exp(-(tw / tau0) exp(V / V0)) = 1 - exp(-exp(z))          z = V / V0 + ln(tw / tau0)
 
-the complementary log-log function. Exactly, and for any pulse, it switches when its hazard reaches a number E drawn from
-the exponential distribution of mean 1: sum of dt / tau(V) >= E. For a rectangular pulse that is a threshold on the
+the complementary log-log function. Exactly, and for any pulse, it switches when its hazard reaches a number E drawn
+from the exponential distribution of mean 1: sum of dt / tau(V) >= E. For a rectangular pulse that is a threshold on the
 voltage, drawn anew for each write::
 
     V >= V0 (ln E - ln(tw / tau0)) - noise
@@ -87,11 +87,11 @@ class SwitchingNeuron:
         low, high = (float(cloglog(np.array(self.z(v)))) for v in (0.0, self.clamp))
         if high < RARE or low > 1 - RARE:
             what = "never" if high < RARE else "always"
+            shortest, longest = self.tau0 * RARE * np.exp(-self.clamp / self.v0), self.tau0 * -np.log(RARE)
             raise InputError(
                 f"write: {self.write:g} s was given: with tau0 = {self.tau0:g} s and v0 = {self.v0:g} V the device "
                 f"{what} switches, with a probability of {low:.3g} at 0 V and {high:.3g} at the clamp of "
-                f"{self.clamp:g} V; accepted is a pulse with more than {RARE:.2g} at the clamp and less than 1 - "
-                f"{RARE:.2g} at 0 V: {self.tau0 * RARE * np.exp(-self.clamp / self.v0):.3g} to {self.tau0 * 11.09:.3g} s"
+                f"{self.clamp:g} V; accepted: {shortest:.3g} to {longest:.3g} s"
             )
 
     @property

@@ -389,6 +389,8 @@ class StochasticRecipe:
         Train with drawn spikes and varying chips; False: an artificial network.
     weight_sigma, offset_sigma : float
         Spread of the weights of a chip, relative; of z of its neurons.
+    gain : float
+        Variance of the first weights times the fan-in.
     samples : int
         Steps of an input in training.
     steps, measured : int
@@ -412,6 +414,7 @@ class StochasticRecipe:
     sampled: bool = True
     weight_sigma: float = 0.1
     offset_sigma: float = 0.4
+    gain: float = 4.0
     samples: int = 4
     steps: int = 100
     measured: int = 10_000
@@ -647,12 +650,13 @@ RECIPES: dict[str, AnyRecipe] = {
         kernel=(3, 3, 3, 3, 3),
         stride=(2, 2, 1, 2, 1),
         weight_step=(1 / 4, 1 / 8, 1 / 8, 1 / 8, 1 / 8, 1 / 16),
-        samples=1,
+        gain=16.0,
+        samples=2,
         measured=2000,
-        epochs=5,
+        epochs=8,
         batch=64,
         learning_rate=4e-3,
-        distortion=0.3,
+        distortion=0.2,
     ),
     "stochastic_mlp": StochasticRecipe(
         data="mnist",

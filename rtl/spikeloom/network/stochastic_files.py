@@ -51,8 +51,8 @@ def nir_file(recipe: StochasticRecipe, arrays: list[np.ndarray]) -> bytes:
             name, shape = f"conv{index + 1}", maps[index + 1]
             padding = recipe.kernel[index] // 2
             nodes[name] = nir.Conv2d(
-                input_shape=(maps[index][1], maps[index][2]), weight=kernel, stride=(recipe.stride[index], recipe.stride[index]),
-                padding=(padding, padding), dilation=(1, 1), groups=1, bias=offset,
+                input_shape=(maps[index][1], maps[index][2]), weight=kernel, bias=offset, padding=(padding, padding),
+                stride=(recipe.stride[index], recipe.stride[index]), dilation=(1, 1), groups=1,
             )  # fmt: skip
         spike = f"spike{index + 1}"
         nodes[spike] = nir.Threshold(threshold=np.ones(shape), metadata={"cloglog": np.ones(shape)})

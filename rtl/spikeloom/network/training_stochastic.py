@@ -39,7 +39,7 @@ class StochasticModel:
             if recipe.activation == "relu":
                 scale, bias = (2 / fan_in) ** 0.5, 0.0
             else:
-                scale, bias = (4 / fan_in) ** 0.5, FIRST_BIAS
+                scale, bias = (recipe.gain / fan_in) ** 0.5, FIRST_BIAS
             self.weights += [parameter(rng, shape, scale), torch.full((shape[0],), bias, requires_grad=True)]
 
     @property
