@@ -268,7 +268,7 @@ def test_refused_keys_and_values(lines, message):
             SMALLEST,
             'name = "a"',
             "network: missing; accepted: a section [network] with file, dt, reset, synapse, integration, refractory, "
-            "adaptation, adaptation_decay, state",
+            "adaptation, adaptation_decay, seed, state",
         ),
         ('"a"', '"A"', f"name: 'A' was given; accepted: {NAME}"),
         ('"a"', '"a-b"', f"name: 'a-b' was given; accepted: {NAME}"),
