@@ -86,7 +86,7 @@ def measure() -> dict:
                 rows[method] = rows.get(method, 0.0) + placement.expected_rows
             bound += placement.bound
             served += problem.useful
-            if name.startswith(("pruned", "graph")) and placement.passes == 1:
+            if name.startswith(("pruned", "graph", "nmnist_mlp_pruned")) and placement.passes == 1:
                 counted += counting_bound(problem)
             answer[f"{name}_{problem.name}"] = {
                 "neurons": problem.neurons,
