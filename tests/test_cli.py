@@ -25,7 +25,9 @@ from pdk_files import KIT, kit_folder
 from spikeloom import cli, export, tools
 from spikeloom.config import DigitalConfig, core_kinds, json_schema, load_config
 from spikeloom.mapping.image import build_image
+from spikeloom.network import zoo
 from spikeloom.network.nir_import import SUPPORTED
+from spikeloom.network.recipes import RECIPES
 from spikeloom.output import MARKER
 from spikeloom_synth.pdks import all_pdks
 
@@ -168,9 +170,7 @@ def test_train_without_torch(say, monkeypatch, tmp_path):
     assert not list(tmp_path.iterdir())
     refused(
         say("train", "digit"),
-        "network 'digit': `train` knows digits, interception, mnist4, mnist8, mnist_linear, moving, "
-        "nmnist, nmnist_mlp, nmnist_mlp_pruned, nmnist_pruned, recurrent; "
-        "did you mean 'digits'?",
+        f"network 'digit': `train` knows {', '.join(sorted(RECIPES))}; did you mean 'digits'?",
     )
 
 
@@ -242,9 +242,7 @@ def test_zoo(say, tmp_path):
     refused(say("new", "zoo:digits", "--core", "sim"), f"--core: 'sim' was given; accepted: {', '.join(core_kinds())}")
     refused(
         say("new", "zoo:digit"),
-        "zoo network 'digit': accepted are digits, interception, mnist4, mnist8, mnist_linear, moving, "
-        "nmnist, nmnist_mlp, nmnist_mlp_pruned, nmnist_pruned, recurrent; "
-        "did you mean 'digits'?",
+        f"zoo network 'digit': accepted are {', '.join(zoo.names())}; did you mean 'digits'?",
     )
     for command in "new", "inspect":
         refused(
