@@ -91,7 +91,7 @@ def test_graphs():
             stochastic_layer(layer.name, n, *layer.connections, shift=0) for n, layer in enumerate(network.layers)
         )
         changed = replace(network, layers=layers)
-        play(changed, StochasticConfig(kind="stochastic"), inputs(changed, steps=2), limit=100_000)
+        play(changed, StochasticConfig(kind="stochastic", lanes="full"), inputs(changed, steps=2), limit=100_000)
 
 
 def test_long_inputs_take_the_upper_half_of_the_step():

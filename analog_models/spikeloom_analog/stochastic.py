@@ -144,6 +144,11 @@ class StochasticLayer:
         largest = (np.abs(self.table).sum(axis=1) + np.abs(self.bias)).max()
         return np.float32 if largest < 1 << 24 else np.float64
 
+    @cached_property
+    def _real(self) -> np.ndarray:
+        """`table` in that type."""
+        return self.table.astype(self._exact)
+
     def thresholds(self, chip: int, index: int, steps: int) -> np.ndarray:
         """Thresholds of the writes of input `index` in units, int64 [steps, positions, N]."""
         generator = self._streams.at(self.seeds[chip], index)
@@ -163,7 +168,7 @@ class StochasticLayer:
     def voltages(self, rows: np.ndarray, chip: int) -> np.ndarray:
         """v int64 [..., N] in units of rows [..., K]."""
         flat = rows.reshape(-1, rows.shape[-1]).astype(self._exact)
-        total = flat @ self.table[chip].astype(self._exact) + self.bias[chip].astype(self._exact)
+        total = flat @ self._real[chip] + self.bias[chip].astype(self._exact)
         return np.clip(total, 0, self.clamp).astype(np.int64).reshape(*rows.shape[:-1], self.channels)
 
     def run(self, spikes: np.ndarray, indices: Sequence[int], chip: int) -> np.ndarray:

@@ -473,7 +473,7 @@ class StochasticConfig(CoreConfig):
     lanes: Annotated[
         Literal["full"] | Positive | list[Literal["full"] | Positive],
         _doc('neurons written per cycle: 1 to the channels of a layer, or "full"; a list gives each layer its own'),
-    ] = "full"
+    ] = 4
     spike_queue: Annotated[
         Literal["auto"] | Annotated[int, Field(ge=2, le=64)],
         _doc('groups of spikes held between the lanes and their serialiser, 2 to 64, or "auto": 4, none for one lane'),
