@@ -11,6 +11,7 @@ from spikeloom.errors import InputError
 from spikeloom.network.connections import FloatConnection
 from spikeloom.network.float_network import HALF, FloatLayer, FloatNetwork
 from spikeloom_analog.stochastic import QUANTUM, Patches, StochasticChips, ideal_neuron, synapse
+from spikeloom_analog.stochastic_energy import stochastic_energy
 from spikeloom_analog.switching_neuron import SwitchingNeuron, describe_neuron, hazard, load_neuron, switches
 
 NEURON = SwitchingNeuron()
@@ -152,3 +153,23 @@ def test_refuses(tmp_path):
     assert describe_neuron()["tau0"]["assumed"]
     (tmp_path / "n.toml").write_text("schema = 1\nv0 = 0.2\n")
     assert load_neuron(tmp_path / "n.toml").v0 == 0.2
+
+
+def test_energy_of_one_neuron():
+    """Written out for a single device under a voltage that always switches, and one that never does."""
+    for bias, fires in ((60.0, 1), (-15.0, 0)):
+        layer = FloatLayer(name="fc1", connections=(FloatConnection(weights=np.array([[1.0]])),), threshold=1.0,
+                           cloglog=1.0, bias=np.array([bias]))  # fmt: skip
+        net = FloatNetwork(name="net", layers=(layer,), dt=1e-3)
+        exact = synapse(levels=None, sigma=0.0, drift=False)
+        chips = StochasticChips.of(net, neuron=ideal_neuron(), device=exact, seeds=0)
+        found = stochastic_energy(chips, np.ones((1, 3, 1), np.uint8))
+        n, volts = NEURON, NEURON.clamp if fires else NEURON.v0 * (1 + bias - 1 + HALF - NEURON.log_ratio)
+        on, off = n.on_conductance, n.off_conductance
+        assert found["writes"] == 3
+        assert found["resets"] == 3 * fires
+        assert found["crossbar"] == pytest.approx(3 * n.row_voltage**2 * 21e-6 * n.write)
+        assert found["amplifiers"] == pytest.approx(3 * 10e-6 * 5.0 * 1e-6)
+        assert found["write"] == pytest.approx(3 * volts**2 * ((on + off) / 2 if fires else off) * n.write, rel=1e-2)
+        assert found["read"] == pytest.approx(3 * 0.25 * 20e-9 * (on if fires else off))
+        assert found["reset"] == pytest.approx(3 * fires * 4.0 * on * 1e-6)
