@@ -22,7 +22,7 @@ from spikeloom.network.sequence import SequenceTask
 from spikeloom.network.sharing import distinct_levels
 
 EVENTS = ("nmnist", "nmnist_mlp", "nmnist_mlp_pruned", "nmnist_pruned")
-SHARED = tuple(f"mnist_shared{levels}" for levels in (4, 8, 16))
+SHARED = tuple(f"mnist_shared{levels}" for levels in (4, 8, 16, 32))
 PICTURES = ("digits", "mnist4", "mnist512", "mnist8", "mnist_linear", *SHARED)
 NAMES = tuple(sorted((*PICTURES, "interception", "moving", *EVENTS, "recurrent")))
 FITTED = tuple(name for name in NAMES if name != "interception")  # see test_interception for the other

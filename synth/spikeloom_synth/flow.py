@@ -358,6 +358,9 @@ def synthesise(
                 skipped[step] = str(error)
     if options.power and manifest.get("streams"):
         skipped["power"] = "weights are streamed, and the netlist's bench feeds no load port beside the events"
+    chip = manifest.get("chip", {})
+    if options.power and (chip.get("index_memories") or chip.get("tables")):
+        skipped["power"] = "index memories or tables stand outside of the netlist, and nothing of theirs is recorded"
     workload = bench_workload(build, manifest) if options.power and "power" not in skipped else None
     try:
         with replace_folder(build / "synth") as folder:

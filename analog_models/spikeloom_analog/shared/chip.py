@@ -39,48 +39,64 @@ class SharedChips:
             raise InputError(
                 f"spikes: shape {spikes.shape} was given; accepted: [inputs, steps, {self.network.inputs}], 0 and 1"
             )
-        chips = []
-        for index in range(len(self.seeds)):
-            sources = {INPUT: spikes}
-            for plan in self.plans:
-                given = sources[self.network.sources(plan.layer)[0]]
-                summed = sums(plan, self.tables[plan.gang.name].chip(index), given)
-                sources[plan.name] = LayerRun.of_sums(plan.layer, summed).run(plan.layer.leak)[0]
-            chips.append([sources[plan.name] for plan in self.plans])
-        return [np.stack(layer) for layer in zip(*chips, strict=True)]
+        chips = range(len(self.seeds))
+        sources, found = {INPUT: [spikes] * len(chips)}, []
+        for plan in self.plans:
+            given, tables = sources[self.network.sources(plan.layer)[0]], self.tables[plan.gang.name]
+            active, fired = _Active(plan, given[0], keep=len(chips) > 1), []
+            for index in chips:
+                if given[index] is not given[0]:
+                    active = _Active(plan, given[index])
+                summed = sums(plan, tables.chip(index), active)
+                fired.append(LayerRun.of_sums(plan.layer, summed).run(plan.layer.leak)[0])
+            sources[plan.name] = fired
+            found.append(np.stack(fired))
+        return found
 
     def trace(self, spikes: np.ndarray) -> Trace:
         """What the first chip does with inputs [B, T, inputs], as the first ones since its reset."""
         return Trace(spikes=tuple(fired[0] for fired in self.chip(0).run(spikes)), potentials=None, readout=None)
 
 
-def sums(plan: SharedPlan, tables: ProgrammedTables, spikes: np.ndarray) -> np.ndarray:
-    """What the conversions of each step add to each neuron, int64 [B, T, neurons], on one chip.
+class _Active:
+    """The spikes of a layer, [B, T, sources], and how many active synapses they make of each level.
 
-    spikes : [B, T, sources], the inputs one after the other since reset.
+    With `keep`, what was counted is kept for other chips that get the same spikes.
     """
-    gang, layer = plan.gang, plan.layer
-    batch, steps, _ = spikes.shape
-    table = np.array(sorted(set(gang.table)))
-    indices = level_indices(dense_weights(layer), table).T.astype(np.int64)  # [sources, neurons]
+
+    def __init__(self, plan: SharedPlan, spikes: np.ndarray, *, keep: bool = False):
+        self.spikes, self._keep = spikes, keep
+        table = np.array(sorted(set(plan.gang.table)))
+        self.indices = level_indices(dense_weights(plan.layer), table).T.astype(np.int64)  # [sources, neurons]
+        self._levels = [(self.indices == k).astype(np.float32) for k in range(len(table))]
+        self._found: dict[tuple[int, int], list[np.ndarray]] = {}
+
+    def counts(self, step: int, block: int, spikes: np.ndarray) -> list[np.ndarray]:
+        """For each level, its active synapses of each neuron, [B, neurons], in one block of a step."""
+        if (step, block) in self._found:
+            return self._found[step, block]
+        real = spikes.astype(np.float32)
+        found = [np.rint(real @ level).astype(np.uint16) for level in self._levels]
+        if self._keep:
+            self._found[step, block] = found
+        return found
+
+
+def sums(plan: SharedPlan, tables: ProgrammedTables, active: _Active) -> np.ndarray:
+    """What the conversions of each step add to each neuron, int64 [B, T, neurons], on one chip since its reset."""
+    batch, steps, _ = active.spikes.shape
     samples = tables.samples()[0]
-    result = np.zeros((batch, steps, layer.neurons), np.int64)
+    result = np.zeros((batch, steps, plan.layer.neurons), np.int64)
     for t in range(steps):
-        at = np.arange(batch) * steps + t
-        result[:, t] = _step(plan, tables, indices, samples, spikes[:, t].astype(np.int64), at)
+        result[:, t] = _step(plan, tables, active, samples, t)
     return result
 
 
-def _step(
-    plan: SharedPlan,
-    tables: ProgrammedTables,
-    indices: np.ndarray,
-    samples: np.ndarray,
-    spikes: np.ndarray,
-    at: np.ndarray,
-) -> np.ndarray:
-    """The sums of one step of each input: spikes [B, sources], number `at` [B] of the step."""
+def _step(plan: SharedPlan, tables: ProgrammedTables, active: _Active, samples: np.ndarray, t: int) -> np.ndarray:
+    """The sums of one step of each input."""
     gang, neurons = plan.gang, plan.layer.neurons
+    spikes = active.spikes[:, t].astype(np.int64)
+    at = np.arange(len(spikes)) * active.spikes.shape[1] + t
     counts = spikes.sum(axis=1)
     blocks = np.maximum(1, -(-counts // gang.block))
     rank = np.cumsum(spikes, axis=1) - 1  # of each spike within its step
@@ -94,7 +110,7 @@ def _step(
     before = np.cumsum(digits, axis=1) - digits
     for j in range(int(blocks.max())):
         mine = spikes * (rank // gang.block == j)
-        drawn = _drawn(plan, tables, indices, mine, rank % gang.block, sizes[:, j])
+        drawn = _drawn(plan, tables, active, (t, j), mine, rank % gang.block, sizes[:, j])
         for digit, (charge, variance) in enumerate(drawn):
             number = (group * gang.lanes)[None] * digits.sum(axis=1)[:, None] + within * before[:, j : j + 1]
             number = number + lane * digits[:, j : j + 1] + digit
@@ -109,7 +125,7 @@ def _step(
     return total
 
 
-def _drawn(plan, tables: ProgrammedTables, indices, spikes, rank, sizes):
+def _drawn(plan: SharedPlan, tables: ProgrammedTables, active: _Active, which, spikes, rank, sizes):
     """(charge, variance) int64 [B, neurons] of each digit of a block."""
     gang, neurons = plan.gang, plan.layer.neurons
     core = np.arange(neurons) % plan.lanes
@@ -119,18 +135,17 @@ def _drawn(plan, tables: ProgrammedTables, indices, spikes, rank, sizes):
         for p in range(gang.block):  # the latest spike is on the first copy
             chosen = spikes * (sizes[:, None] - 1 - rank == p)
             lanes, source = np.nonzero(chosen)
-            charge[lanes] += charges[core, p][np.arange(neurons), indices[source]]
-            variance[lanes] += variances[core, p][np.arange(neurons), indices[source]]
+            charge[lanes] += charges[core, p][np.arange(neurons), active.indices[source]]
+            variance[lanes] += variances[core, p][np.arange(neurons), active.indices[source]]
         return [(charge, variance)]
-    real = spikes.astype(np.float32)
-    levels = [(real @ (indices == k).astype(np.float32)).astype(np.int64) for k in range(charges.shape[2])]
-    found = []
+    levels, found = active.counts(*which, spikes), []
     for digit in range(gang.digits(int(sizes.max(initial=0)))):
         charge, variance = np.zeros((2, len(spikes), neurons), np.int64)
         for k, level in enumerate(levels):
-            pulses = level >> (gang.pulse_bits * digit) & ((1 << gang.pulse_bits) - 1)
+            pulses = (level.astype(np.int64) >> (gang.pulse_bits * digit)) & ((1 << gang.pulse_bits) - 1)
             charge += pulses * charges[core, 0, k]
-            variance += pulses * variances[core, 0, k]
+            if variances.any():
+                variance += pulses * variances[core, 0, k]
         found.append((charge, variance))
     return found
 

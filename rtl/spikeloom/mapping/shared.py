@@ -146,6 +146,16 @@ class SharedPlan(LayerPlan):
         return self.index_groups * self.layer.fan_in
 
     @property
+    def weight_depth(self) -> int:
+        """Rows of what stands for weights: indices."""
+        return self.index_depth
+
+    @property
+    def weight_row_bits(self) -> int:
+        """Bits of such a row, of all cores."""
+        return self.gang.row_bits
+
+    @property
     def spike_depth(self) -> int:
         """Most spikes of a step."""
         return self.layer.fan_in * self.layer.max_count

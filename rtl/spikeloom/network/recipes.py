@@ -626,7 +626,7 @@ RECIPES: dict[str, AnyRecipe] = {
     ),
     "moving": MOVING,
     "mnist512": MNIST_512,
-    **{f"mnist_shared{levels}": replace(SHARED, levels=levels) for levels in (4, 8, 16)},
+    **{f"mnist_shared{levels}": replace(SHARED, levels=levels) for levels in (4, 8, 16, 32)},
     "nmnist": NMNIST,
     "nmnist_mlp": NMNIST_MLP,
     "nmnist_mlp_pruned": replace(NMNIST_MLP, prune=(0.902, 0.5)),
