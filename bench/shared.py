@@ -24,8 +24,8 @@ IMAGES = {"one": 1_000, "published": 10_000}
 ANALOG_IMAGES, CHIPS = 200, 3
 SIGMAS = (0.0, 0.02, 0.05, 0.1, 0.2)
 CORES = {
-    "one": SharedConfig(kind="shared", gangs="one", cores=1),
-    "published": SharedConfig(kind="shared", gangs="one", cores=24, lanes=4),
+    "one": SharedConfig(kind="shared", gangs="one", cores=1, lanes=32),
+    "published": SharedConfig(kind="shared", gangs="one", cores=24),
 }
 WIDTHS = {"one": (128, 256, 512, 1000), "published": (512, 1024, 2048, 4096, 8192)}
 """Neurons of the hidden layer, 784-N-10; fan-in ends at 8192."""
@@ -135,9 +135,9 @@ def by_errors() -> dict:
         answer[f"sigma_{round(100 * sigma)}{name}"] = [round(float(n), 4) for n in (found.mean(), found.min())]
     (gang, *_) = {entry.gang.name: entry.gang for entry in project.plan.layers}.values()  # type: ignore[attr-defined]
     for end, what in ((-1, "low"), (1, "high")):
-        for name, keys in (("", {}), ("_remap", {"remap": True})):
+        for name in ("", "_remap"):
             devices = [(0, 0, level, side) for level in range(len(gang.table)) for side in (0, 1)]
-            tried = [TableParameters(device=ideal(), stuck=((at, end),), **keys) for at in devices]
+            tried = [TableParameters(device=ideal(), stuck=((at, end),), remap=bool(name)) for at in devices]
             found = accuracies(tried, [0])[:, 0].tolist()
             answer[f"stuck_{what}{name}"] = [round(n, 3) for n in found]
             answer[f"stuck_{what}{name}_worst_and_mean"] = [round(min(found), 3), round(float(np.mean(found)), 3)]

@@ -125,7 +125,7 @@ def _step(plan: SharedPlan, tables: ProgrammedTables, active: _Active, samples: 
     return total
 
 
-def _drawn(plan: SharedPlan, tables: ProgrammedTables, active: _Active, which, spikes, rank, sizes):
+def _drawn(plan: SharedPlan, tables: ProgrammedTables, active: _Active, which: tuple[int, int], spikes, rank, sizes):
     """(charge, variance) int64 [B, neurons] of each digit of a block."""
     gang, neurons = plan.gang, plan.layer.neurons
     core = np.arange(neurons) % plan.lanes
@@ -138,7 +138,7 @@ def _drawn(plan: SharedPlan, tables: ProgrammedTables, active: _Active, which, s
             charge[lanes] += charges[core, p][np.arange(neurons), active.indices[source]]
             variance[lanes] += variances[core, p][np.arange(neurons), active.indices[source]]
         return [(charge, variance)]
-    levels, found = active.counts(*which, spikes), []
+    levels, found = active.counts(*which, spikes=spikes), []
     for digit in range(gang.digits(int(sizes.max(initial=0)))):
         charge, variance = np.zeros((2, len(spikes), neurons), np.int64)
         for k, level in enumerate(levels):
