@@ -6,10 +6,11 @@ import random
 import numpy as np
 import pytest
 
-from core_bench import run_core
+from core_bench import check_cycles, run_core
 from networks import network_of
 from spikeloom.config import SharedConfig
 from spikeloom.errors import InputError
+from spikeloom.mapping.cost_models import cost_model
 from spikeloom.mapping.plan import CorePlan, plan_core
 from spikeloom.mapping.shared import SharedPlan
 from spikeloom.network.integer import IntegerNetwork
@@ -87,6 +88,16 @@ def test_core_reads_its_tables(keys, stall):
     fired = chips.trace(spikes).spikes[-1]
     np.testing.assert_array_equal(run.spikes, fired)
     assert (fired != simulate(net, spikes).spikes[-1]).any()  # the errors were felt
+
+
+@pytest.mark.parametrize("keys", READS[:2])
+def test_cycles(keys):
+    """A sum is known a cycle later than from a digital table; the cost model knows every cycle."""
+    net = network(random.Random(6))
+    plan = plan_core(net, core(**keys), steps=4)
+    chips = shared_chips(plan, seeds=1, parameters=TableParameters(sigma=0.1))
+    spikes, model = random_spikes(7, net), cost_model(net, core(**keys), steps=4)
+    check_cycles(plan, model, spikes, chips.trace(spikes), rest=plan.settle + 200, behind=behind(chips, plan))
 
 
 @pytest.mark.parametrize("keys", READS)
