@@ -149,6 +149,7 @@ def bad_map(**changes):
         ({"dilation": 2}, "dilation [2, 2]; accepted is 1"),
         ({"input_shape": (4, 4)}, "input_shape [4, 4] behind maps of [6, 6]; accepted is the same of both"),
         ({"padding": "circular"}, "padding 'circular'; accepted are numbers, same, valid"),
+        ({"padding_mode": "reflect"}, "padding_mode 'reflect'; accepted is zeros"),
         (
             {"padding": "same", "stride": 2},
             "padding 'same' with stride [2, 2]; accepted is a stride of 1, or numbers",

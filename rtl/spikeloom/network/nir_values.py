@@ -90,6 +90,9 @@ class Values:
         dilation = self.integers(key, node, "dilation", axes, (1,) * axes)
         if any(n != 1 for n in dilation):
             self.fail(key, f"dilation {list(dilation)}; accepted is 1")
+        mode = text(node.values.get("padding_mode", "zeros"))  # torch's name; no field of NIR, but some file may say so
+        if mode != "zeros":
+            self.fail(key, f"padding_mode {mode!r}; accepted is zeros")
         (groups,) = self.integers(key, node, "groups", 1, (1,))
         padding = node.values.get("padding")
         if isinstance(padding, (str, bytes)):
