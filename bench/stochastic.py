@@ -21,8 +21,8 @@ from spikeloom.network.stochastic import cloglog
 from spikeloom_analog.stochastic import StochasticChips, ideal_neuron, synapse
 from spikeloom_analog.switching_neuron import SwitchingNeuron
 
-CHIPS, PICTURES, STEPS = 20, 100, 100
-SWEPT_CHIPS, SWEPT_STEPS = 5, 50
+CHIPS, PICTURES, STEPS = 20, 50, 100
+SWEPT_CHIPS, SWEPT_STEPS = 8, 50
 SHOWN = (1, 2, 5, 10, 20, 50, 100)
 SIGMAS = (0.0, 0.01, 0.02, 0.04, 0.08)
 DAY = 86_400.0
