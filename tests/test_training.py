@@ -24,8 +24,11 @@ from spikeloom.network.sharing import distinct_levels
 EVENTS = ("nmnist", "nmnist_mlp", "nmnist_mlp_pruned", "nmnist_pruned")
 SHARED = tuple(f"mnist_shared{levels}" for levels in (4, 8, 16, 32))
 PICTURES = ("digits", "mnist4", "mnist512", "mnist8", "mnist_linear", *SHARED)
-NAMES = tuple(sorted((*PICTURES, "interception", "moving", *EVENTS, "recurrent")))
-FITTED = tuple(name for name in NAMES if name != "interception")  # see test_interception for the other
+STOCHASTIC = ("stochastic_cnn", "stochastic_mlp")
+NAMES = tuple(sorted((*PICTURES, "interception", "moving", *EVENTS, "recurrent", *STOCHASTIC)))
+FITTED = tuple(
+    name for name in NAMES if name not in ("interception", *STOCHASTIC)
+)  # see test_interception for the other
 SHORT = {"epochs": 2, "seed": 3, "progress": False}
 
 
@@ -215,6 +218,19 @@ def test_shared_networks_have_few_levels(name):
     levels = distinct_levels(network.layers)
     assert len(levels) <= training.RECIPES[name].levels
     assert 0 in levels
+
+
+@pytest.mark.parametrize(("name", "layers"), [("stochastic_cnn", 6), ("stochastic_mlp", 2)])
+def test_stochastic_networks_lie_on_the_levels_of_two_cells(name, layers):
+    network, report = quantised(name)
+    recipe = training.RECIPES[name]
+    assert len(network.layers) == layers
+    for layer, row, step in zip(network.layers, report.layers, recipe.weight_step, strict=True):
+        assert layer.stochastic is not None
+        weights = layer.connections[0].weights
+        assert row.scale * recipe.fraction == pytest.approx(step)
+        assert not (weights % recipe.fraction).any()
+        assert np.abs(weights).max() == recipe.fraction * (recipe.levels - 1)
 
 
 @pytest.mark.parametrize(("name", "zeros"), [("nmnist_mlp_pruned", 0.9), ("nmnist_pruned", 0.7)])
