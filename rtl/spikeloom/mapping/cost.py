@@ -23,7 +23,7 @@ from .plan import CorePlan, LayerPlan, plan_core
 from .sweep import SweepPlan
 from .words import fullest, packed
 
-__all__ = ["CostModel", "CycleReport", "LayerReport", "MemoryCost"]
+__all__ = ["CostModel", "CycleReport", "LayerReport", "MemoryCost", "TurnsCost"]
 
 MARGIN = 30
 """Cycles of a core of up to three dense layers, from the first item in to the last out, that belong to no step."""
@@ -432,6 +432,25 @@ class CostModel:
             values = zip(*(column.tolist() for column in columns.values()), strict=True)
             result.append([{"name": layer.name} | dict(zip(columns, row, strict=True)) for row in values])
         return result
+
+
+class TurnsCost(CostModel):
+    """Of cores whose layers take turns: `cycles` plays their jobs, and the bound is a plain one."""
+
+    @property
+    def _entries(self) -> tuple[LayerPlan, ...]:
+        raise NotImplementedError
+
+    def bound(self, inputs: np.ndarray, spikes: Sequence[np.ndarray], *, drain: bool = True) -> np.ndarray:
+        """A plain upper bound of the cycles, int64 [B]: all layers one after the other; `cycles` knows."""
+        inputs, arrays = self._checked(inputs, spikes)
+        total = np.zeros(len(inputs), np.int64)
+        steps = inputs.shape[1]
+        for entry, work, after in zip(self._entries, self._work(inputs, arrays), arrays, strict=True):
+            shown = entry.layer.neurons if entry.layer.threshold is None else 0
+            total += np.array([each["busy_cycles"] for each in work]) + steps * (shown + 12)
+            total += after.sum(axis=(1, 2), dtype=np.int64)
+        return total + inputs.sum(axis=(1, 2), dtype=np.int64) + 30
 
 
 def _reached(entry: LayerPlan | SweepPlan) -> list[np.ndarray]:

@@ -34,7 +34,7 @@ from .sweep import SweepPlan
 if TYPE_CHECKING:
     from .folded import FoldedPlan
 
-__all__ = ["SPIKE_QUEUE", "CorePlan", "Edge", "LayerPlan", "dense_weights", "plan_core"]
+__all__ = ["SPIKE_QUEUE", "CorePlan", "Edge", "LayerPlan", "dense_weights", "plan_core", "shares_of_layers"]
 
 TAKEN = ("decision", "load")
 """Parts of a core that stand beside its layers."""
@@ -43,6 +43,22 @@ MOST_WORD_BITS = 64
 SPIKE_QUEUE = 4
 """Rows of spikes that wait between an engine that fires row by row and its serialiser."""
 MAGIC = 0x4C_4B_50_53  # "SPKL" as four little-endian bytes
+
+
+def shares_of_layers(network: IntegerNetwork, given: str | list[int], key: str) -> list[int]:
+    """Number of the core that each layer is on: one of its own ("layer"), the same ("one"), or as `given`.
+
+    Raises
+    ------
+    InputError
+        If there is not a number for each layer; the message names `key`.
+    """
+    names = [layer.name for layer in network.layers]
+    if isinstance(given, str):
+        return [0] * len(names) if given == "one" else list(range(len(names)))
+    if len(given) != len(names):
+        raise InputError(f"{key}: {len(given)} numbers were given; accepted is one for each of {', '.join(names)}")
+    return given
 
 
 def dense_weights(layer: IntegerLayer) -> np.ndarray:

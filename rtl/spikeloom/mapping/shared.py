@@ -24,7 +24,7 @@ from ..config import SharedConfig
 from ..errors import InputError
 from ..network.integer import IntegerLayer, IntegerNetwork, signed_bits
 from ..network.sharing import distinct_levels, level_indices
-from .plan import SPIKE_QUEUE, LayerPlan, dense_weights
+from .plan import SPIKE_QUEUE, LayerPlan, dense_weights, shares_of_layers
 
 __all__ = ["Gang", "SharedPlan", "place_shared"]
 
@@ -243,7 +243,7 @@ def place_shared(network: IntegerNetwork, core: SharedConfig, *, direct: bool = 
             raise InputError(
                 f"layer {layer.name!r}: {layer.fan_in} sources; accepted are up to core.fan_in = {core.fan_in}"
             )
-    numbers = _gangs(network, core)
+    numbers = shares_of_layers(network, core.gangs, "core.gangs")
     layers: list[SharedPlan] = []
     found: dict[int, tuple[Gang, ...]] = {}
     for number in sorted(set(numbers)):
@@ -277,18 +277,6 @@ def _check_options(core: SharedConfig, *, direct: bool) -> None:
     for key, (given, what) in accepted.items():
         if given:
             raise InputError(f"{key}: {given!r} was given; accepted with core.kind = 'shared': {what}")
-
-
-def _gangs(network: IntegerNetwork, core: SharedConfig) -> list[int]:
-    """Number of the gang of each layer."""
-    names = [layer.name for layer in network.layers]
-    if isinstance(core.gangs, str):
-        return [0] * len(names) if core.gangs == "one" else list(range(len(names)))
-    if len(core.gangs) != len(names):
-        raise InputError(
-            f"core.gangs: {len(core.gangs)} numbers were given; accepted is one for each of {', '.join(names)}"
-        )
-    return core.gangs
 
 
 def _cores(core: SharedConfig, numbers: list[int], number: int) -> int:

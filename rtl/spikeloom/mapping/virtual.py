@@ -34,7 +34,7 @@ from ..items import AddressMap, address_bits
 from ..network.integer import INPUT, IntegerLayer, IntegerNetwork
 from .mapping_file import read_mapping
 from .placement import Problem, place, problem_of, synapses
-from .plan import SPIKE_QUEUE, LayerPlan
+from .plan import SPIKE_QUEUE, LayerPlan, shares_of_layers
 from .rows import pack_rows
 
 __all__ = [
@@ -440,7 +440,7 @@ def place_virtual(
     """
     if core.engine == "analog":
         _check_analog(network, core, direct=direct)
-    cores = _cores(network, core)
+    cores = shares_of_layers(network, core.cores, "core.cores")
     limits = _limits(network, core, cores)
     for layer in network.layers:
         _check_kind(layer)
@@ -497,18 +497,6 @@ def place_virtual(
     return tuple(layers)
 
 
-def _cores(network: IntegerNetwork, core: VirtualConfig) -> list[int]:
-    """Number of the core of each layer."""
-    names = [layer.name for layer in network.layers]
-    if isinstance(core.cores, str):
-        return [0] * len(names) if core.cores == "one" else list(range(len(names)))
-    if len(core.cores) != len(names):
-        raise InputError(
-            f"core.cores: {len(core.cores)} numbers were given; accepted is one for each of {', '.join(names)}"
-        )
-    return core.cores
-
-
 def _limits(network: IntegerNetwork, core: VirtualConfig, cores: list[int]) -> list[tuple[int, int]]:
     """Engines of the core of each layer, and how many of its slots the layer may take.
 
@@ -561,7 +549,7 @@ def placement_problems(
 
     `rates` are expected events of the sources of each layer (`placement.measured_rates`), by default alike.
     """
-    limits = _limits(network, core, _cores(network, core))
+    limits = _limits(network, core, shares_of_layers(network, core.cores, "core.cores"))
     problems = {}
     for index, layer in enumerate(network.layers[:-1]):
         lanes, slots = limits[index]

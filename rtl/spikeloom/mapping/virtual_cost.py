@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..network.reference import arriving, synaptic_operations
-from .cost import CostModel, LayerReport
+from .cost import LayerReport, TurnsCost
 from .virtual import VirtualPlan
 
 __all__ = ["VirtualCost", "VirtualReport"]
@@ -42,7 +42,7 @@ class VirtualReport(LayerReport):
     membrane_writes: int
 
 
-class VirtualCost(CostModel):
+class VirtualCost(TurnsCost):
     """Memories and cycles of `network` on engines of virtual neurons; parameters and errors as of `CostModel`."""
 
     reports = VirtualReport
@@ -84,17 +84,6 @@ class VirtualCost(CostModel):
             values = zip(*(column.tolist() for column in columns.values()), strict=True)
             result.append([{"name": entry.name} | dict(zip(columns, row, strict=True)) for row in values])
         return result
-
-    def bound(self, inputs: np.ndarray, spikes: Sequence[np.ndarray], *, drain: bool = True) -> np.ndarray:
-        """A plain upper bound of the cycles, int64 [B]: all layers one after the other; `cycles` knows."""
-        inputs, arrays = self._checked(inputs, spikes)
-        total = np.zeros(len(inputs), np.int64)
-        steps = inputs.shape[1]
-        for entry, work, after in zip(self._entries, self._work(inputs, arrays), arrays, strict=True):
-            shown = entry.layer.neurons if entry.layer.threshold is None else 0
-            total += np.array([each["busy_cycles"] for each in work]) + steps * (shown + 12)
-            total += after.sum(axis=(1, 2), dtype=np.int64)
-        return total + inputs.sum(axis=(1, 2), dtype=np.int64) + 30
 
     def estimate(self, rates: Sequence[float]) -> float:
         """Cycles of an input from average activity; see `CostModel.estimate`.
