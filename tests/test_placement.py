@@ -196,7 +196,7 @@ def test_dense_layer_cannot_improve():
 def test_same_seed_same_placement(need_tool, method):
     need_tool("ortools")
     given = random_problem(40, 30, 0.15, 7, engines=4, slots=10)
-    first, again = (place(given, method, seconds=10, seed=5) for _ in range(2))
+    first, again = (place(given, method, seconds=60, seed=5) for _ in range(2))
     np.testing.assert_array_equal(first.engine, again.engine)
     np.testing.assert_array_equal(first.turn, again.turn)
     assert first.expected_rows == again.expected_rows
