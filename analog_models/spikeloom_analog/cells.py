@@ -34,7 +34,8 @@ from .checks import fraction
 from .devices import Device
 from .laws import combined_sigma
 from .neurons import IFNeuron
-from .programmed import QUANTUM, SAMPLE_LIMIT, integer_root
+from .programmed import QUANTUM, integer_root
+from .samples import scaled, whole_samples
 from .streams import Purpose, normals, stream
 from .writing import GapPulse, Response
 
@@ -185,7 +186,7 @@ class CellArray:
         key = (purpose, count)
         if key not in self._samples:
             z = normals([self.tables.seed], self.tables.shape, core=self.tables.core, purpose=purpose, index=count)[0]
-            self._samples[key] = np.clip(np.rint(z * 4096), -SAMPLE_LIMIT, SAMPLE_LIMIT).astype(np.int64)
+            self._samples[key] = whole_samples(z)
         return self._samples[key]
 
     def pulse(self, where: np.ndarray, up: np.ndarray, amplitude: np.ndarray) -> None:
@@ -204,7 +205,7 @@ class CellArray:
         t = self.tables
         z = self._drawn(Purpose.CONVERSION, self.reads, where)
         sigma = integer_root(t.variance[self.state] >> average)
-        value = t.code16[self.state] + ((z * sigma + 2048) >> 12)
+        value = t.code16[self.state] + scaled(z, sigma)
         code = t.offset[:, None] + ((value * t.gain[:, None] + (1 << 15)) >> 16)
         self.reads += where
         return np.clip(code, 0, CODE_MAX)

@@ -25,18 +25,15 @@ from spikeloom.windows import WindowTiming
 
 from .checks import finite_array, positive
 from .network import AnalogLayer
+from .samples import scaled, whole_samples
 from .streams import Purpose, stream
 
 __all__ = ["ArrayState", "ProgrammedArray", "noise_samples", "programmed_layer", "quantum_tables"]
 
 QUANTUM = 1e-8
 """V of one unit of charge."""
-NOISE_BITS = 12
-"""Fraction bits of a noise sample."""
 LEAK_BITS = 24
 """Fraction bits of the leak per cycle."""
-SAMPLE_LIMIT = (1 << 15) - 1
-"""Largest noise sample: 8 standard deviations."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -185,7 +182,7 @@ class ArrayState:
         """One clock cycle; returns which neurons fired in it, bool [C, B, N]."""
         array = self.array
         if z is not None:
-            drive = np.maximum(drive + ((z * sigma + (1 << (NOISE_BITS - 1))) >> NOISE_BITS), 0)
+            drive = np.maximum(drive + scaled(z, sigma), 0)
         free = self.held == 0
         v = np.where(free, self.v + drive - ((self.v * array.leak[:, None]) >> LEAK_BITS), 0)
         fired = v >= array.threshold[:, None]
@@ -211,7 +208,7 @@ def noise_samples(array: ProgrammedArray, chip: int, window: int, steps: int) ->
     """Noise samples z of one window of one chip, int64 [steps * values per pulse, N]."""
     source = stream(array.seeds[chip], array.core, Purpose.READ, window)
     z = source.standard_normal((steps * array.timing.slots, array.columns))
-    return np.clip(np.rint(z * (1 << NOISE_BITS)), -SAMPLE_LIMIT, SAMPLE_LIMIT).astype(np.int64)
+    return whole_samples(z)
 
 
 def integer_root(values: np.ndarray) -> np.ndarray:

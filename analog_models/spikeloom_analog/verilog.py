@@ -89,8 +89,10 @@ def _instance(body: str, parameters: dict) -> list[str]:
 
 
 def template(name: str) -> str:
-    """Text of a Verilog module that comes with the models."""
-    return files("spikeloom_analog").joinpath("templates", f"{name}.v").read_text()
+    """Text of a Verilog module that comes with the models; a line `// ROOT` stands for the function of that name."""
+    folder = files("spikeloom_analog").joinpath("templates")
+    text = folder.joinpath(f"{name}.v").read_text()
+    return text.replace("  // ROOT\n", folder.joinpath("root.v").read_text())
 
 
 def hex_words(values: Iterable[int], bits: int) -> str:

@@ -12,8 +12,9 @@ from spikeloom.network.integer import INPUT, IntegerNetwork
 from spikeloom.network.reference import LayerRun, Trace
 from spikeloom.network.sharing import level_indices
 
+from ..samples import noise_row
 from ..streams import chip_seeds
-from .table import ProgrammedTables, TableParameters, program_tables, readings
+from .table import ProgrammedTables, TableParameters, program_tables
 
 __all__ = ["SharedChips", "shared_chips"]
 
@@ -114,7 +115,7 @@ def _step(plan: SharedPlan, tables: ProgrammedTables, active: _Active, samples: 
         for digit, (charge, variance) in enumerate(drawn):
             number = (group * gang.lanes)[None] * digits.sum(axis=1)[:, None] + within * before[:, j : j + 1]
             number = number + lane * digits[:, j : j + 1] + digit
-            z = samples[readings(at[:, None], gang.index, number), core]
+            z = samples[noise_row(at[:, None], gang.index, number), core]
             code = np.empty_like(charge)
             for c in range(plan.lanes):
                 code[:, c :: plan.lanes] = tables.codes(

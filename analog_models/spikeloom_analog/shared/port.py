@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from .table import NOISE_ROWS, ProgrammedTables, readings
+from ..samples import noise_row
+from .table import ProgrammedTables
 
 __all__ = ["TablesPort"]
 
@@ -23,7 +24,7 @@ class TablesPort:
         before, number = self._numbers.get(layer, (step, 0))
         number = number if before == step else 0
         self._numbers[layer] = step, number + 1
-        row = int(readings(step, layer, number)) % NOISE_ROWS
+        row = int(noise_row(step, layer, number))
         gang, width = self.gang, drawn_bits(self.gang)
         self._codes = 0
         for core in range(gang.cores):

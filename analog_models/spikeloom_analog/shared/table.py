@@ -10,8 +10,8 @@ charge q in 2**-12 of a weight, and so is the noise of its read. A conversion of
     a = sum_k d_k q_k + ((z isqrt(n + sum_k d_k n_k) + 2**11) >> 12)
     code = how many of the 2**bits - 1 ascending decision levels are at or below a, less 2**(bits - 1)
 
-with n_k the variances of the reads and n that of the converter; z are standard normal numbers times 2**12, from a
-memory of 4096 that is read at 2531 step + 1327 layer + number of the conversion within the step. With copies of the
+with n_k the variances of the reads and n that of the converter; z are samples of noise (`samples`), from a memory of
+the chip that is read at the row of the conversion within its step. With copies of the
 table (`replicate`), each copy has levels of its own and d is 0 or 1.
 
 Calibration reads each device and writes it again until it is within a tolerance of its level, up to a number of times.
@@ -32,16 +32,13 @@ from ..chip import Chips, StuckAt
 from ..converters import ADC, ConverterArray
 from ..devices import RRAM, Device
 from ..laws import RelativeNoise, combined_sigma
-from ..programmed import SAMPLE_LIMIT, integer_root
+from ..programmed import integer_root
+from ..samples import NOISE_ROWS, scaled, whole_samples
 from ..streams import Purpose, chip_seeds, normals
 
-__all__ = ["CHARGE_BITS", "NOISE_ROWS", "ProgrammedTables", "TableParameters", "program_tables", "readings"]
+__all__ = ["CHARGE_BITS", "ProgrammedTables", "TableParameters", "program_tables"]
 
 CHARGE_BITS = 12
-NOISE_BITS = 12
-NOISE_ROWS = 4096
-STRIDE, LAYER_STRIDE = 2531, 1327
-"""How far the noise of one step, or layer, lies from that of the next; odd: no two of 4096 steps begin alike."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,18 +106,13 @@ class ProgrammedTables:
         if not self.noisy:
             return np.zeros((len(self.seeds), NOISE_ROWS, self.gang.cores), np.int64)
         z = normals(self.seeds, (NOISE_ROWS, self.gang.cores), core=self.number, purpose=Purpose.READ)
-        return np.clip(np.rint(z * (1 << NOISE_BITS)), -SAMPLE_LIMIT, SAMPLE_LIMIT).astype(np.int64)
+        return whole_samples(z)
 
     def codes(self, charge: np.ndarray, variance: np.ndarray, z: np.ndarray, core: int) -> np.ndarray:
         """Codes of conversions of one core of the first chip: sums of charges and variances, and samples."""
         sigma = integer_root(variance + self.base[0, core])
-        a = charge + ((z * sigma + (1 << (NOISE_BITS - 1))) >> NOISE_BITS)
+        a = charge + scaled(z, sigma)
         return np.searchsorted(self.decisions[0, core], a, side="right") - (1 << (self.gang.code_bits - 1))
-
-
-def readings(step: np.ndarray | int, layer: int, number: np.ndarray | int) -> np.ndarray:
-    """Row of the noise memory of a conversion."""
-    return (STRIDE * np.asarray(step) + LAYER_STRIDE * layer + np.asarray(number)) % NOISE_ROWS
 
 
 def program_tables(

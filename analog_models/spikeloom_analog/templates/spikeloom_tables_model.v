@@ -27,23 +27,7 @@ module spikeloom_tables_model #(
   reg [DRAWN_BITS-1:0] mine;
   reg signed [63:0] a, n, z, d;
 
-  function signed [63:0] root(input signed [63:0] value);  // floor(sqrt(value))
-    reg signed [63:0] rest, result, bit_;
-    integer i;
-    begin
-      rest = value;
-      result = 0;
-      bit_ = 64'sd1 <<< 60;
-      for (i = 0; i < 31; i = i + 1) begin
-        if (rest >= result + bit_) begin
-          rest = rest - (result + bit_);
-          result = (result >>> 1) + bit_;
-        end else result = result >>> 1;
-        bit_ = bit_ >>> 2;
-      end
-      root = result;
-    end
-  endfunction
+  // ROOT
 
   initial begin
     $readmemh(CHARGE_FILE, charge);

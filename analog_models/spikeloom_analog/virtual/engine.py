@@ -13,10 +13,9 @@ and one that ends the step, for slot k on all engines,
         and where it did: u = injection[m] (reset zero), or v - subtract[k, m] (reset subtract)
 
 Elapsed time is the number of the step, which every request carries: between the firings of a slot lies one step, and
-`kept` is what one step keeps. z is a sample of noise, a standard normal number times 2**12. A chip has a memory of
-4096 rows of them, from a Philox stream keyed by chip, core and purpose; row n of step t of layer l of the core takes
-number (2531 t + 1327 l + n) mod 4096. Rows are counted from 0 in each step of a layer, those that fire among them: how
-layers take turns on a core changes nothing.
+`kept` is what one step keeps. z is a sample of noise (`samples`). A chip has a memory of them, from a Philox stream
+keyed by chip, core and purpose, in which row n of a step of a layer takes `noise_row`. Rows are counted from 0 in each
+step of a layer, those that fire among them: how layers take turns on a core changes nothing.
 """
 
 from collections.abc import Iterable
@@ -28,6 +27,7 @@ import numpy as np
 from spikeloom.errors import InputError
 
 from ..checks import count, positive, whole_array
+from ..samples import NOISE_ROWS, noise_row, scaled, whole_samples
 from ..streams import Purpose, chip_seeds, normals
 from .c2c import Ladders
 from .integrator import Integrator
@@ -37,13 +37,6 @@ __all__ = ["EngineState", "ProgrammedEngines", "program_engines"]
 
 STEP_BITS = 10
 """log2 of quanta in the nominal charge of a weight of 1."""
-NOISE_BITS = 12
-"""Fraction bits of a noise sample."""
-NOISE_ROWS = 4096
-STRIDE, LAYER_STRIDE = 2531, 1327
-"""Rows of samples, and how far those of one step, or layer, lie from those of the next; odd: no two of 4096 steps begin
-alike."""
-SAMPLE_LIMIT = (1 << 15) - 1
 LOSS_BITS = 24
 """Fraction bits of `loss` and `kept`."""
 
@@ -141,7 +134,7 @@ class ProgrammedEngines:
     def samples(self) -> np.ndarray:
         """The noise memory, int64 [C, 4096, M]."""
         z = normals(self.seeds, (NOISE_ROWS, self.engines), core=self.core, purpose=Purpose.READ)
-        return np.clip(np.rint(z * (1 << NOISE_BITS)), -SAMPLE_LIMIT, SAMPLE_LIMIT).astype(np.int64)
+        return whole_samples(z)
 
 
 class EngineState:
@@ -165,7 +158,7 @@ class EngineState:
         c = np.asarray(code, np.int64)[m] & (e.charge.shape[2] - 1)
         z = self._noise(step, layer)
         v = self.v[:, :, k, m]
-        added = e.charge[:, m, c] + _scaled(z[:, m], e.sigma[:, m])
+        added = e.charge[:, m, c] + scaled(z[:, m], e.sigma[:, m])
         v = v + added[:, None] - ((v * e.loss[:, None, m]) >> LOSS_BITS)
         self.v[:, :, k, m] = np.clip(v, e.low, e.high)
 
@@ -176,7 +169,7 @@ class EngineState:
             raise InputError(f"slot: {slot} was given; accepted: 0 to {e.slots - 1}")
         z = self._noise(step, layer)
         v = self.v[:, :, slot]
-        fired = v >= (e.threshold[:, slot] + _scaled(z, e.comparator))[:, None]
+        fired = v >= (e.threshold[:, slot] + scaled(z, e.comparator))[:, None]
         after = e.injection[:, None] if e.reset == "zero" else v - e.subtract[:, None, slot]
         after = (np.where(fired, after, v) * e.kept[:, None, slot]) >> LOSS_BITS
         self.v[:, :, slot] = 0 if clears else after
@@ -187,12 +180,9 @@ class EngineState:
         before, row = self._rows.get(layer, (step, 0))
         row = row if before == step else 0
         self._rows[layer] = step, row + 1
-        at = (STRIDE * step + LAYER_STRIDE * layer + row) % NOISE_ROWS
-        return np.zeros_like(self.engines.sigma) if self._samples is None else self._samples[:, at]
-
-
-def _scaled(z: np.ndarray, sigma: np.ndarray) -> np.ndarray:
-    return (z * sigma + (1 << (NOISE_BITS - 1))) >> NOISE_BITS
+        if self._samples is None:
+            return np.zeros_like(self.engines.sigma)
+        return self._samples[:, noise_row(step, layer, row)]
 
 
 def program_engines(

@@ -17,7 +17,8 @@ from spikeloom.network.connections import Connection
 from spikeloom.network.integer import IntegerLayer, Leak
 
 from ..checks import whole_array
-from .engine import LAYER_STRIDE, LOSS_BITS, NOISE_ROWS, STRIDE, ProgrammedEngines, _scaled
+from ..samples import noise_row, scaled
+from .engine import LOSS_BITS, ProgrammedEngines
 
 __all__ = ["Routes", "as_integer_layer", "run_layer"]
 
@@ -118,7 +119,7 @@ def _run_chip(
     )
     injection, comparator = (np.tile(table[0], len(swept)) for table in (e.injection, e.comparator))
     for t in range(steps):
-        start = STRIDE * (numbers + t) + LAYER_STRIDE * layer
+        step = numbers + t
         row = np.zeros(batch, np.int64)
         source, lane = np.nonzero(spikes[:, t].T)
         ends = np.searchsorted(source, np.arange(len(routes.length) + 1))
@@ -129,17 +130,16 @@ def _run_chip(
             u = v[at]
             new = u + charge[cut]
             if noisy:
-                z = (start + row)[lanes, None] + routes.row[cut]
-                new += _scaled(samples[z % NOISE_ROWS * size + routes.engine[cut]], sigma[cut])
+                z = noise_row(step[lanes, None], layer, row[lanes, None] + routes.row[cut])
+                new += scaled(samples[z * size + routes.engine[cut]], sigma[cut])
             if lossy:
                 new -= (u * loss[cut]) >> LOSS_BITS
             v[at] = np.minimum(np.maximum(new, e.low), e.high)
             row[lanes] += routes.length[s]
         level = threshold
         if noisy:
-            z = (start + row)[:, None] + np.arange(len(swept))
-            z = samples.reshape(NOISE_ROWS, size)[z % NOISE_ROWS].reshape(batch, -1)
-            level = threshold + _scaled(z, comparator)
+            z = noise_row(step[:, None], layer, row[:, None] + np.arange(len(swept)))
+            level = threshold + scaled(samples.reshape(-1, size)[z].reshape(batch, -1), comparator)
         spike = v >= level
         fired[:, t] = spike.reshape(batch, len(swept), size)
         after = injection if e.reset == "zero" else v - subtract
