@@ -4,33 +4,21 @@ For each library and design, at the recipe `area`: gates, full-adder cells, full
 `adders = "auto"` saves where all reach the clock. `SPIKELOOM_PDK` is the folder of the further kits.
 """
 
-import contextlib
 from pathlib import Path
 
 from _common import fixed_project, main, random_network, scratch, silent_inputs, zoo_project
 
 from spikeloom.config import DigitalConfig
-from spikeloom.errors import ToolMissing
 from spikeloom.export import elaborate
 from spikeloom.tools import find_tool
 from spikeloom_synth.options import CELLS, SynthOptions
-from spikeloom_synth.pdks import find_pdk, pdk_named
+from spikeloom_synth.pdks import installed_pdks
 from spikeloom_synth.timing import analyse
 from spikeloom_synth.yosys import design_from_build, liberty_files, map_to_cells, yosys_version
 from spikeloom_synth.yosys import elaborate as read_verilog
 
 KITS = ("osu018", "sky130hd", "gf180", "nangate45")
 MHZ = 100.0
-
-
-def installed() -> list[str]:
-    """The kits that are here."""
-    found = []
-    for name in KITS:
-        with contextlib.suppress(ToolMissing):
-            find_pdk(pdk_named(name))
-            found.append(name)
-    return found
 
 
 def measure() -> dict:
@@ -47,7 +35,7 @@ def measure() -> dict:
             build = Path(place, name)
             elaborate(project, build, inputs=silent_inputs(project))
             design, _ = design_from_build(build)
-            for library in installed():
+            for library in installed_pdks(KITS):
                 work = Path(place, f"{name}_{library}")
                 work.mkdir()
                 options = SynthOptions(pdk=library, clock_mhz=MHZ)

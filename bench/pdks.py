@@ -10,11 +10,10 @@ from pathlib import Path
 from _common import data_folder, main, scratch, zoo_project
 
 from spikeloom.config import DataConfig, DigitalConfig
-from spikeloom.errors import ToolMissing
 from spikeloom.export import elaborate
 from spikeloom_synth.flow import synthesise
 from spikeloom_synth.options import SynthOptions
-from spikeloom_synth.pdks import all_pdks
+from spikeloom_synth.pdks import installed_pdks
 
 CLOCKS = {"osu018": 200, "sky130hd": 150, "gf180": 80, "ihp-sg13g2": 150, "nangate45": 500, "asap7": 1000}
 """Target clock of each kit in MHz."""
@@ -29,13 +28,9 @@ def measure() -> dict:
     with scratch() as place:
         build = Path(place, "mnist4")
         elaborate(project, build, inputs=project.inputs(INPUTS))
-        for name in sorted(all_pdks(), key=lambda name: name != "osu018"):
+        for name in installed_pdks(CLOCKS):
             start = time.perf_counter()
-            try:
-                result = synthesise(build, SynthOptions(pdk=name, clock_mhz=CLOCKS[name], fpga=()))
-            except ToolMissing as error:
-                answer[name] = {"skipped": str(error)}
-                continue
+            result = synthesise(build, SynthOptions(pdk=name, clock_mhz=CLOCKS[name], fpga=()))
             timing, power = result["timing"], result["power"]
             answer[name] = {
                 "clock_mhz": CLOCKS[name],

@@ -205,6 +205,14 @@ def test_missing_tool_is_told_before_the_work(build, without, tool):
     assert not (build / "synth").exists()
 
 
+def test_missing_kit_is_told_before_the_work(build, tmp_path):
+    seen = []
+    with pytest.raises(ToolMissing, match="files of nangate45 were not found"):
+        synthesise(build, SynthOptions(pdk="nangate45", pdk_root=str(tmp_path)), progress=seen.append)
+    assert seen == []
+    assert not (build / "synth").exists()
+
+
 def test_missing_tools_are_skipped_on_request(build, without):
     without("sta", "g++")
     result = synthesise(build, OPTIONS, skip_missing=True)

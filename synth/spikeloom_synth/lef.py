@@ -1,11 +1,11 @@
 """What is needed of a LEF file: sites, layers, and sizes of macros; lengths in micrometres."""
 
-import gzip
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from spikeloom.errors import InputError
+
+from .packed import read_packed
 
 __all__ = ["Lef", "read_lef"]
 
@@ -35,11 +35,7 @@ def read_lef(path: Path) -> Lef:
     InputError
         If it cannot be read, or has neither a macro with a size nor a routing layer.
     """
-    try:
-        data = path.read_bytes()
-        text = (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode("utf-8", errors="replace")
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path}: LEF file cannot be read: {error}") from error
+    text = read_packed(path, "LEF file", "the path of a .lef or .lef.gz file")
     sites: dict[str, tuple[float, float]] = {}
     macros: dict[str, tuple[float, float]] = {}
     directions: dict[str, str] = {}

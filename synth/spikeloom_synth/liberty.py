@@ -5,9 +5,7 @@ tables, so that a library of ten megabytes takes about a second. Delay and power
 """
 
 import functools
-import gzip
 import re
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -15,6 +13,7 @@ from pathlib import Path
 
 from spikeloom.errors import InputError
 
+from .packed import read_packed
 from .pdks import Pdk, pdk_of_library
 
 __all__ = ["Cell", "Library", "Pin", "State", "evaluate", "inputs_of", "load_libraries", "read_liberty"]
@@ -27,6 +26,7 @@ _SKIPPED = frozenset(
     "statetable intrinsic_parasitic max_trans max_cap scaling_factors power_supply "
     "hyperbolic_noise_low hyperbolic_noise_high receiver_capacitance1_rise".split()
 )
+ACCEPTED = "the path of a .lib or .lib.gz file, or a kit by its name: `spikeloom pdk list`"
 _COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 _WORD = r'(?:"(?:[^"\\]|\\.)*"|[^\s"(){}:;,\\]+)'
 _STATEMENT = re.compile(
@@ -306,22 +306,6 @@ def evaluate(function: str, values: dict[str, int]) -> int:
 # The file
 
 
-def _text(path: Path) -> str:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"{path}: Liberty file cannot be read: {error.strerror or error}; "
-            "give the path of a .lib or .lib.gz file, or a kit by its name: `spikeloom pdk list`"
-        ) from error
-    if data[:2] == b"\x1f\x8b":
-        try:
-            data = gzip.decompress(data)
-        except (OSError, EOFError, zlib.error) as error:
-            raise InputError(f"{path}: damaged gzip file: {error}") from error
-    return data.decode("utf-8", errors="replace")
-
-
 def _parse(text: str, path: Path) -> _Group:
     # Comments keep their line breaks, so that messages name the right line.
     text = _COMMENT.sub(lambda comment: "\n" * comment.group().count("\n"), text)
@@ -455,7 +439,7 @@ def read_liberty(path: Path | str) -> Library:
         If the file is missing, not Liberty, or cut short; the message names the line.
     """
     path = Path(path)
-    top = _parse(_text(path), path)
+    top = _parse(read_packed(path, "Liberty file", ACCEPTED), path)
     get = top.attributes.get
     capacitance_unit = _unit(get("capacitive_load_unit"), "1,pf")
     leakage_unit = _unit(get("leakage_power_unit"), "1nW")

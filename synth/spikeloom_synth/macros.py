@@ -12,7 +12,6 @@ in micrometres and nanoseconds of the parameters' process, scaled to another by 
 sources are in macros.toml; docs/synthesis.md compares the estimate with published macros.
 """
 
-import gzip
 import itertools
 import zlib
 from collections.abc import Iterable, Sequence
@@ -27,6 +26,7 @@ from .lef import read_lef
 from .liberty import Cell, Library, read_liberty
 from .memories import OUTPUTS, Memory
 from .options import SynthOptions
+from .packed import plain_file
 
 __all__ = ["Given", "Macro", "MacroModel", "MacroParameters", "memory_lef", "memory_liberty", "read_given"]
 
@@ -370,10 +370,7 @@ def read_given(paths: Iterable[str | Path], folder: Path) -> Given:
             lef = read_lef(path)
             sizes |= {macro: (path, lef.area(macro)) for macro in lef.macros}
         elif name.endswith(".lib"):
-            library, plain = read_liberty(path), path.absolute()
-            if name != path.name:
-                plain = (folder / name).absolute()
-                plain.write_bytes(gzip.decompress(path.read_bytes()))
+            library, plain = read_liberty(path), plain_file(path, folder).absolute()
             cells |= {each.name: (plain, each) for each in library.cells.values()}
         else:
             raise InputError(f"synth.macros: {path}: accepted are .lib and .lef files, or these with .gz")

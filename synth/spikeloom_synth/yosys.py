@@ -6,7 +6,6 @@ the work folder, so that a run can be repeated by hand with any Yosys.
 `python -m spikeloom_synth.yosys FILES... --top TOP` prints area, cells, memories and clock as JSON.
 """
 
-import gzip
 import json
 import os
 import re
@@ -22,6 +21,7 @@ from .liberty import Library, load_libraries
 from .memories import MEMORY_MODULES, Memory, memory_stubs, memory_wrappers
 from .netlist import Netlist, load_netlist
 from .options import ADDERS, CELLS, RECIPES, SynthOptions
+from .packed import plain_file
 from .pdks import find_pdk, pdk_named
 from .processes import run_logged
 
@@ -162,15 +162,7 @@ def liberty_files(options: SynthOptions, folder: Path) -> tuple[list[Library], l
     else:
         paths = list(find_pdk(pdk, options.pdk_root).liberty(options.corner))
     libraries = load_libraries(paths, pdk)
-    plain = []
-    for path in paths:
-        data = path.read_bytes()
-        if data[:2] == b"\x1f\x8b":
-            plain.append(folder / path.name.removesuffix(".gz"))
-            plain[-1].write_bytes(gzip.decompress(data))
-        else:
-            plain.append(path.absolute())
-    return libraries, plain
+    return libraries, [plain_file(path, folder) for path in paths]
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Process design kits: what Spikeloom knows of each (one TOML file), and where its files are."""
 
 from .description import Corner, Layout, Pdk, Place
-from .find import Installed, find_pdk, roots
+from .find import Installed, find_pdk, installed_pdks, roots
 from .registry import all_pdks, pdk_named, pdk_of_library
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Place",
     "all_pdks",
     "find_pdk",
+    "installed_pdks",
     "pdk_named",
     "pdk_of_library",
     "roots",

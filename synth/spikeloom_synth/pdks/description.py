@@ -2,7 +2,6 @@
 
 import json
 import tomllib
-from dataclasses import field
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -89,7 +88,7 @@ class Pdk:
     """Memory macros: names of their Liberty and LEF files."""
     corners: Annotated[dict[str, Corner], Field(min_length=1)]
     layout: Layout
-    places: Annotated[list[Place], Field(min_length=1)] = field(default_factory=list)
+    places: Annotated[list[Place], Field(min_length=1)]
 
     def corner(self, name: str | None = None) -> Corner:
         """The corner of that name, or the default one.

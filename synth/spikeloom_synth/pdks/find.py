@@ -1,7 +1,8 @@
 """Where the files of a kit are on this machine: below a folder that is given, or those that the environment names."""
 
+import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -10,8 +11,9 @@ from spikeloom.errors import InputError, ToolMissing
 from spikeloom.tools import find_tool
 
 from .description import Pdk, Place
+from .registry import pdk_named
 
-__all__ = ["VARIABLES", "Installed", "find_pdk", "roots"]
+__all__ = ["VARIABLES", "Installed", "find_pdk", "installed_pdks", "roots"]
 
 VARIABLES = ("SPIKELOOM_PDK", "PDK_ROOT", "FLOW_HOME")
 """Environment variables that name folders of kits: one of one's own, that of ciel, that of OpenROAD-flow-scripts."""
@@ -146,3 +148,12 @@ def find_pdk(pdk: Pdk, root: str | Path | None = None) -> Installed:
             f"a folder with the files as in: {ways}"
         )
     return next((each for each in found if pdk.default_corner in each.corners()), found[0])
+
+
+def installed_pdks(names: Iterable[str], root: str | Path | None = None) -> dict[str, Installed]:
+    """Those of the kits of these names that are here, in this order; errors other than missing files as `find_pdk`."""
+    found = {}
+    for name in names:
+        with contextlib.suppress(ToolMissing):
+            found[name] = find_pdk(pdk_named(name), root)
+    return found

@@ -5,7 +5,6 @@ digital core is synthesised for each library, one lane per neuron and one lane i
 Nothing is scaled but in rows that say so.
 """
 
-import contextlib
 import dataclasses
 import tempfile
 from collections.abc import Callable, Mapping
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from spikeloom.config import DigitalConfig
-from spikeloom.errors import InputError, ToolMissing
+from spikeloom.errors import InputError
 from spikeloom.export import elaborate
 from spikeloom.network.interception import (
     IntegerController,
@@ -65,13 +64,9 @@ Progress = Callable[[str], None]
 
 def pdk_libraries(root: Path | None = None) -> dict[str, tuple[str, ...]]:
     """Liberty files of the kits of a comparison, as far as they are in `root` (None: where kits are looked for)."""
-    from spikeloom_synth.pdks import find_pdk, pdk_named
+    from spikeloom_synth.pdks import installed_pdks
 
-    found = {}
-    for name in CLOCKS:
-        with contextlib.suppress(ToolMissing):
-            found[name] = tuple(map(str, find_pdk(pdk_named(name), root).liberty()))
-    return found
+    return {name: tuple(map(str, kit.liberty())) for name, kit in installed_pdks(CLOCKS, root).items()}
 
 
 @dataclass(frozen=True, kw_only=True)
