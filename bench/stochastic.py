@@ -16,7 +16,7 @@ from _common import data_folder, main
 from spikeloom.network import zoo
 from spikeloom.network.coding import bernoulli
 from spikeloom.network.datasets import load_mnist
-from spikeloom.network.float_network import HALF, FloatNetwork
+from spikeloom.network.float_network import FloatNetwork
 from spikeloom.network.stochastic import cloglog
 from spikeloom_analog.stochastic import StochasticChips, ideal_neuron, synapse
 from spikeloom_analog.switching_neuron import SwitchingNeuron
@@ -92,9 +92,7 @@ def artificial(network: FloatNetwork, pictures: np.ndarray) -> np.ndarray:
     """Decisions of the network whose neurons hand on their probabilities."""
     x = pictures.astype(np.float64)
     for layer in network.layers:
-        assert layer.cloglog is not None
-        u = (layer.connections[0].matrix @ x.T).T + layer.bias
-        x = cloglog((u - layer.threshold) / layer.cloglog + HALF)
+        x = cloglog(layer.z((layer.connections[0].matrix @ x.T).T + layer.bias))
     return x.argmax(axis=1)
 
 

@@ -1,14 +1,23 @@
 """Networks for tests: hypothesis strategies of plain dicts as the oracle takes them, and their integer networks."""
 
+import itertools
 import math
 import random
+from collections.abc import Callable, Sequence
 
 import numpy as np
+import pytest
 from hypothesis import strategies as st
 
 from spikeloom.network.integer import Adaptation, IntegerLayer, IntegerNetwork, Leak
 
 RESETS = ("zero", "subtract", "delayed_zero", "delayed_subtract", "none")
+LEAKS = (("none",), ("linear", 3), ("shift", 2), ("shift", 1, 3), ("multiply", 11, 4))
+
+
+def seeds(count: int) -> list:
+    """Seeds of a test; all but the first few are marked slow."""
+    return [seed if seed < 4 else pytest.param(seed, marks=pytest.mark.slow) for seed in range(count)]
 
 
 def leak_of(numbers) -> Leak:
@@ -183,3 +192,23 @@ def random_spikes(key: int, batch: int, steps: int, inputs: int) -> np.ndarray:
     spikes = rng.random((batch, steps, inputs)) < rng.random((batch, steps, 1))
     kinds = rng.integers(0, 6, (batch, steps, 1))
     return np.where(kinds == 0, 0, np.where(kinds == 1, 1, spikes)).astype(np.uint8)
+
+
+def random_chain(
+    rng: random.Random, weight: Callable[[int], int], *, weight_bits: Sequence[int] = (2, 4, 5)
+) -> IntegerNetwork:
+    """Dense layers in a row, of any leak and reset, the last one perhaps a read-out; `weight` changes each weight."""
+    sizes = [rng.randint(1, 23) for _ in range(rng.randint(2, 4))]
+    readout = rng.random() < 0.3
+    specs = []
+    for n, (fan_in, neurons) in enumerate(itertools.pairwise(sizes)):
+        bits = rng.choice([3, 5, 6, 8])
+        top = (1 << bits - 1) - 1
+        spec = random_spec(
+            rng, fan_in=fan_in, neurons=neurons, leak=rng.choice(LEAKS), reset=rng.choice(RESETS),
+            bias=rng.random() < 0.4, weight_bits=rng.choice(weight_bits), potential_bits=bits,
+            theta=rng.randint(1, top), r=rng.randint(1, top), readout=readout and n == len(sizes) - 2,
+        )  # fmt: skip
+        spec["weights"] = [[weight(w) for w in row] for row in spec["weights"]]
+        specs.append(spec)
+    return network_of(specs, state=rng.choice(["clear", "keep"]))

@@ -1,13 +1,12 @@
 """The weight-shared core against the reference: every spike and potential, whatever the gangs, read-outs and stalls."""
 
-import itertools
 import random
 
 import numpy as np
 import pytest
 
 from core_bench import check_core, check_cycles, check_memories, play, run_core
-from networks import network_of, random_spec, random_spikes
+from networks import random_chain, random_spikes, seeds
 from spikeloom.config import SharedConfig
 from spikeloom.errors import InputError
 from spikeloom.mapping.cost_models import cost_model
@@ -17,14 +16,6 @@ from spikeloom.mapping.shared_cost import SharedCost
 from spikeloom.network.integer import IntegerLayer, IntegerNetwork
 from spikeloom.network.reference import simulate
 from spikeloom_sim.streams import stream_get, stream_put
-
-RESETS = ("zero", "subtract", "delayed_zero", "delayed_subtract", "none")
-LEAKS = (("none",), ("linear", 3), ("shift", 2), ("shift", 1, 3), ("multiply", 11, 4))
-
-
-def seeds(count: int) -> list:
-    """Seeds of a test; all but the first few are marked slow."""
-    return [seed if seed < 4 else pytest.param(seed, marks=pytest.mark.slow) for seed in range(count)]
 
 
 def shared(**keys) -> SharedConfig:
@@ -37,21 +28,8 @@ def shared_plans(plan: CorePlan) -> list[SharedPlan]:
 
 def random_network(rng: random.Random, *, levels: int = 4) -> IntegerNetwork:
     """A chain of layers whose weights take `levels` values."""
-    sizes = [rng.randint(1, 23) for _ in range(rng.randint(2, 4))]
-    readout = rng.random() < 0.3
     table = rng.sample(range(-16, 16), levels)
-    specs = []
-    for n, (fan_in, neurons) in enumerate(itertools.pairwise(sizes)):
-        bits = rng.choice([3, 5, 6, 8])
-        top = (1 << bits - 1) - 1
-        spec = random_spec(
-            rng, fan_in=fan_in, neurons=neurons, leak=rng.choice(LEAKS), reset=rng.choice(RESETS),
-            bias=rng.random() < 0.4, weight_bits=5, potential_bits=bits,
-            theta=rng.randint(1, top), r=rng.randint(1, top), readout=readout and n == len(sizes) - 2,
-        )  # fmt: skip
-        spec["weights"] = [[rng.choice(table) for _ in row] for row in spec["weights"]]
-        specs.append(spec)
-    return network_of(specs, state=rng.choice(["clear", "keep"]))
+    return random_chain(rng, lambda w: rng.choice(table), weight_bits=(5,))
 
 
 def random_core(rng: random.Random, network: IntegerNetwork, **keys) -> SharedConfig:

@@ -11,7 +11,7 @@ import pytest
 
 from core_bench import check_cycles, check_memories, play, run_core
 from graph_networks import random_graph, random_graph_spikes
-from networks import network_of, random_spec, random_spikes
+from networks import LEAKS, RESETS, network_of, random_chain, random_spec, random_spikes, seeds
 from spikeloom.config import VirtualConfig
 from spikeloom.errors import InputError
 from spikeloom.mapping.image import image_words
@@ -23,34 +23,13 @@ from spikeloom.mapping.virtual_cost import VirtualCost
 from spikeloom.network.integer import IntegerNetwork, Leak
 from spikeloom.network.reference import simulate
 
-RESETS = ("zero", "subtract", "delayed_zero", "delayed_subtract", "none")
-LEAKS = (("none",), ("linear", 3), ("shift", 2), ("shift", 1, 3), ("multiply", 11, 4))
-
-
-def seeds(count: int) -> list:
-    """Seeds of a test; all but the first few are marked slow."""
-    return [seed if seed < 4 else pytest.param(seed, marks=pytest.mark.slow) for seed in range(count)]
-
 
 def virtual(**keys) -> VirtualConfig:
     return VirtualConfig(kind="virtual", **keys)
 
 
 def random_network(rng: random.Random, *, zeros: float = 0.0) -> IntegerNetwork:
-    sizes = [rng.randint(1, 23) for _ in range(rng.randint(2, 4))]
-    readout = rng.random() < 0.3
-    specs = []
-    for n, (fan_in, neurons) in enumerate(itertools.pairwise(sizes)):
-        bits = rng.choice([3, 5, 6, 8])
-        top = (1 << bits - 1) - 1
-        spec = random_spec(
-            rng, fan_in=fan_in, neurons=neurons, leak=rng.choice(LEAKS), reset=rng.choice(RESETS),
-            bias=rng.random() < 0.4, weight_bits=rng.choice([2, 4, 5]), potential_bits=bits,
-            theta=rng.randint(1, top), r=rng.randint(1, top), readout=readout and n == len(sizes) - 2,
-        )  # fmt: skip
-        spec["weights"] = [[w * (rng.random() >= zeros) for w in row] for row in spec["weights"]]
-        specs.append(spec)
-    return network_of(specs, state=rng.choice(["clear", "keep"]))
+    return random_chain(rng, lambda w: w * (rng.random() >= zeros))
 
 
 @pytest.mark.parametrize("seed", seeds(14))

@@ -30,7 +30,7 @@ from .streams import Purpose, Streams, chip_seeds, normals
 from .switching_neuron import SwitchingNeuron
 from .tiles import TiledCrossbar
 
-__all__ = ["QUANTUM", "Patches", "StochasticChips", "StochasticLayer", "synapse"]
+__all__ = ["QUANTUM", "Patches", "StochasticChips", "StochasticLayer", "ideal_neuron", "synapse"]
 
 QUANTUM = 1e-5
 """V of one unit."""
@@ -244,11 +244,10 @@ def _layer(
 ) -> StochasticLayer:  # fmt: skip
     patches = Patches.of(layer)
     assert layer.cloglog is not None
-    assert layer.threshold is not None
     weights = layer.connections[0].weights / layer.cloglog
     matrix = weights.reshape(len(weights), -1)  # [N, K]
     # A bias of each position would take a wire each: what differs is refused.
-    bias = ((layer.bias - layer.threshold) / layer.cloglog + HALF).reshape(len(matrix), -1)
+    bias = layer.z(layer.bias).reshape(len(matrix), -1)
     if np.ptp(bias, axis=1).max() > 1e-9 * np.abs(bias).max():
         raise InputError(f"layer {layer.name!r}: biases that differ within a channel; accepted: one per channel")
     array = TiledCrossbar(matrix, device=device, tile=tile, core=index * TILES, seeds=seeds, wire=wire)

@@ -335,8 +335,7 @@ def train(
     name: Annotated[
         str,
         typer.Argument(
-            help="recipe: digits, mnist4, mnist8, mnist_linear, moving, nmnist, nmnist_mlp, nmnist_mlp_pruned, "
-            "nmnist_pruned, recurrent or interception"
+            help="recipe: the name of a network that comes with Spikeloom, as in zoo:NAME; another name lists them"
         ),
     ],
     data: Annotated[Path | None, typer.Option(help="folder of MNIST or N-MNIST (the others need none)")] = None,

@@ -8,8 +8,8 @@ from ..blocks.decision import DecisionUnit, ValueDecision
 from ..blocks.events import event_signature
 from ..blocks.load import LoadPort
 from ..blocks.routing import Delay, Fork, Join, MemoryQueue
-from ..config import DigitalConfig, StochasticConfig
 from ..items import AddressMap
+from ..mapping.bursts import spike_queue
 from ..mapping.cim import CimPlan, SequentialPlan
 from ..mapping.crossbar import CrossbarPlan
 from ..mapping.plan import SPIKE_QUEUE, CorePlan, Edge, LayerPlan
@@ -70,7 +70,7 @@ class Accelerator(wiring.Component):
             _engine(entry, plan) for entry in (plan.layers if plan.folded is None else ())
         ]
         if plan.folded is not None:
-            depth = _spike_queue(plan.digital, plan.folded.lanes)
+            depth = spike_queue(plan.digital, plan.folded.lanes)
             ticks = plan.core.readout == "tick"
             self.engines = [FoldedEngine(plan.folded, spike_queue=depth, readout_ticks=ticks, probe=plan.core.probe)]
         last = self.engines[-1]
@@ -332,11 +332,6 @@ def _depth(given: int | str, default: int) -> int:
     return default if isinstance(given, str) else given
 
 
-def _spike_queue(core: DigitalConfig | StochasticConfig, lanes: int) -> int:
-    """Groups of spikes held between shared lanes and their serialiser; one lane sends what it finds at once."""
-    return _depth(core.spike_queue, 0 if lanes == 1 else 4)
-
-
 def _pipe(m: Module, source, sink) -> None:
     """Connect two streams of one payload shape, whichever side of the component they are on."""
     m.d.comb += [
@@ -371,6 +366,6 @@ def _engine(entry, plan: CorePlan) -> LayerEngine:
     return kind(
         entry,
         queue_depth=_depth(core.queue_depth, 2 if entry.parallel else 0),
-        spike_queue=_spike_queue(plan.digital, entry.lanes),
+        spike_queue=spike_queue(plan.digital, entry.lanes),
         **shared,
     )

@@ -58,7 +58,7 @@ def is_dense_chain(plan: CorePlan) -> bool:
 
 
 def spike_queue(core: DigitalConfig | StochasticConfig, lanes: int) -> int:
-    """Groups of spikes held between shared lanes and their serialiser; 0: none."""
+    """Groups of spikes held between shared lanes and their serialiser; 0: one lane sends what it finds at once."""
     if core.spike_queue == "auto":
         return 0 if lanes == 1 else 4
     return core.spike_queue

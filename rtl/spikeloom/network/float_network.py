@@ -171,6 +171,12 @@ class FloatLayer(Layer):
                 "keep from being made equal: accepted is one for all neurons"
             )
 
+    def z(self, u: np.ndarray) -> np.ndarray:
+        """z = (u - theta) / width + ln ln 2 of stochastic neurons with sums u."""
+        assert self.cloglog is not None
+        assert self.threshold is not None
+        return (u - self.threshold) / self.cloglog + HALF
+
     def _numbers(self, what: str) -> np.ndarray | None:
         """A parameter as an array of one value or one for each neuron; arrays of one value become a number."""
         value = getattr(self, what)
@@ -338,9 +344,8 @@ class _Population:
         """One step with sums [B, neurons]; fills `fired` and `stored`."""
         layer, theta = self.layer, self.layer.threshold
         if layer.cloglog is not None:
-            assert theta is not None
             stored[:] = summed + layer.bias + extra
-            p = cloglog((stored - theta) / layer.cloglog + HALF)
+            p = cloglog(layer.z(stored))
             fired[:] = p * (1 << 16) > words(*self.key, layer.addresses, self.step, 1)[0]
             self.step += 1
             return

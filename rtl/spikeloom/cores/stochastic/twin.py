@@ -54,11 +54,9 @@ class StochasticEngine(SweepEngine):
 
     def _address(self, place: Value, lane: int) -> Value:
         """Event address of the neuron in a lane of the row at `place`, of 16 bits."""
-        plan, pitch = self.plan, self.plan.address_pitch
-        bits = (AddressMap(plan.layer.shape).addresses - 1).bit_length()
-        address = Signal(P_BITS, name=f"address{lane}")
-        m_value = (place * pitch + lane)[: max(1, bits)]
-        return Cat(m_value, Const(0, P_BITS))[: len(address)]
+        bits = max(1, (AddressMap(self.plan.layer.shape).addresses - 1).bit_length())
+        address = (place * self.plan.address_pitch + lane)[:bits]
+        return Cat(address, Const(0, P_BITS))[:P_BITS]
 
     def _rounds(self, m, stage: int, lane: int, x: Value, y: Value, high: Value) -> tuple[Value, Value]:
         """The rounds of a stage: signals of 16 bits."""
