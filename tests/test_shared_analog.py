@@ -1,5 +1,6 @@
 """Tables of memristors behind a converter: the equations, calibration and remapping, and the core that reads them."""
 
+import dataclasses
 import itertools
 import random
 
@@ -8,8 +9,10 @@ import pytest
 
 from core_bench import check_cycles, run_core
 from networks import network_of
+from projects import of_network
 from spikeloom.config import SharedConfig
 from spikeloom.errors import InputError
+from spikeloom.export import elaborate
 from spikeloom.mapping.cost_models import cost_model
 from spikeloom.mapping.plan import CorePlan, plan_core
 from spikeloom.mapping.shared import SharedPlan
@@ -18,6 +21,7 @@ from spikeloom.network.reference import simulate
 from spikeloom_analog.devices import RRAM, ideal
 from spikeloom_analog.shared import TableParameters, program_tables, shared_chips
 from spikeloom_analog.shared.port import TablesPort
+from spikeloom_sim.flow import SimulationOptions, simulate_build
 
 TABLE = [-7, -3, 0, 5]
 QUIET = TableParameters(device=ideal(), read_noise=False, unit_sigma=0.0)
@@ -88,6 +92,29 @@ def test_core_reads_its_tables(keys, stall):
     fired = chips.trace(spikes).spikes[-1]
     np.testing.assert_array_equal(run.spikes, fired)
     assert (fired != simulate(net, spikes).spikes[-1]).any()  # the errors were felt
+
+
+@pytest.mark.cosim
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"read": "histogram", "gangs": "one", "cores": 2, "sigma": 0.2},
+        {"read": "replicate", "copies": 3, "gangs": "one", "indices": "streamed", "sigma": 0.2},
+        {"engine": "digital", "gangs": "one", "cores": 2, "indices": "streamed", "row_latency": 7, "row_buffer": 3},
+    ],
+    ids=["tables", "copies", "streamed"],
+)
+def test_exported_models(keys, tmp_path):
+    """Tables and index memories as exported Verilog, noise on, on compiled RTL: what the models say, in every cycle."""
+    plain = of_network(network(random.Random(3)), tmp_path, name="tiny", steps=8)
+    project = dataclasses.replace(plain, config=dataclasses.replace(plain.config, core=core(**keys)))
+    project.__dict__["quantised"] = plain.quantised  # what it caches
+    elaborate(project, tmp_path / "build")
+    result = simulate_build(project, tmp_path / "build", SimulationOptions(inputs=40))
+    assert result["mismatches"]["spikes"] == result["mismatches"]["cycles"] == 0
+    if project.is_analog:
+        ideal_answers = simulate(project.network, project.inputs(40).spikes).spikes[-1]
+        assert (project.reference(project.inputs(40)).spikes[-1] != ideal_answers).any()  # the errors were felt
 
 
 @pytest.mark.parametrize("keys", READS[:2])
